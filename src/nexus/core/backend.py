@@ -62,7 +62,7 @@ class Backend(Struct, frozen=True):
 
 
 class ModelInfo(Struct, frozen=True, gc=False):
-    """What a backend said of one of its models; None where it said nothing (then nothing is held against it)."""
+    """What a backend said of one of its models; None: it said nothing, so nothing is held against it."""
 
     id: str
     context_length: int | None = None

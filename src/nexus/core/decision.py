@@ -55,8 +55,8 @@ class Decision(Struct, frozen=True):
 
     `model` is the name asked for, `resolved_model` what aliases made of it, `served_model` the one of these
     candidates (another where a fallback took over). `chain_index` says how far down the fallback chain this
-    decision is (0: the model itself) and `chain_length` how long the chain is, so that a later decision can go
-    on from there. `retry_after` is in seconds, None where nothing is known.
+    decision is (0: the model itself) and `chain_length` how long the chain is, so that a later decision can
+    go on from there. `retry_after` is in seconds, None where nothing is known.
     """
 
     verdict: Verdict

@@ -1,0 +1,1 @@
+"""Upstream API translations: one file per kind of server, no I/O."""
