@@ -78,8 +78,8 @@ class AttemptOutcome(Struct, frozen=True, gc=False):
 
     Times are milliseconds from sending the attempt upstream: `latency_ms` to its end, `first_byte_ms` to the
     first byte of the answer's body, `ttft_ms` to the first content token (streams only). `status` is the
-    upstream's HTTP status, 0 where there was none. `retry_after` (seconds) is what a 429 asked for. `cost_usd` is from
-    real usage and a known price, else None. `ended_at` is monotonic.
+    upstream's HTTP status, 0 where there was none. `retry_after` (seconds) is what a 429 asked for.
+    `cost_usd` is from real usage and a known price, else None. `ended_at` is monotonic.
     """
 
     trace_id: str
