@@ -29,8 +29,8 @@ class SystemClock:
     """The real time of this machine."""
 
     monotonic = staticmethod(time.monotonic)
-    time = staticmethod(time.time)
     sleep = staticmethod(time.sleep)
+    time = staticmethod(time.time)
 
     async def sleep_async(self, seconds: float) -> None:
         """Suspend the calling task for at least `seconds`."""
