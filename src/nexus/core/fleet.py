@@ -57,9 +57,9 @@ class BackendLive:
     """The moving numbers of one backend. Written by the proxy and its recorders, read by routing.
 
     `pending` counts attempts in flight, `latency_ms` is a smoothed time to answer (0: unknown),
-    `blocked_until` is the monotonic time until which the backend asked to be left alone (429) and `throttles`
-    how many 429s came in a row, `breaker` is the backend's own breaker (None: the fast path is off), and `gates` holds a gate per model
-    that the hourly rule has excluded.
+    `blocked_until` is the monotonic time until which the backend asked to be left alone (429) and
+    `throttles` how many 429s came in a row, `breaker` is the backend's own breaker (None: the fast path is
+    off), and `gates` holds a gate per model that the hourly rule has excluded.
     """
 
     __slots__ = ("blocked_until", "breaker", "gates", "latency_ms", "pending", "requests", "throttles")
