@@ -1,0 +1,106 @@
+"""Looks at a whole (non-streaming) answer before it is let through: is it an answer at all? No I/O."""
+
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from nexus.core.outcome import FailureKind
+from nexus.core.request import Surface
+from nexus.proxy.sse import Usage, error_text
+
+MAX_INSPECTED_BYTES = 1024 * 1024
+"""Larger answers are relayed as they arrive, without a look inside: embeddings run to many megabytes."""
+
+
+class _Message(Struct, gc=False):
+    content: Any = None
+    tool_calls: Any = None
+    reasoning_content: Any = None
+    reasoning: Any = None
+    function_call: Any = None
+    refusal: Any = None
+    audio: Any = None
+
+
+class _Choice(Struct, gc=False):
+    message: _Message | None = None
+    text: Any = None
+    finish_reason: Any = None
+
+
+class _Answer(Struct, gc=False):
+    choices: list[_Choice] | None = None
+    data: list[msgspec.Raw] | None = None
+    usage: Usage | None = None
+    error: Any = None
+
+
+class Finding(Struct, frozen=True, gc=False):
+    """What a whole answer turned out to be. `kind` None means it is good."""
+
+    kind: FailureKind | None = None
+    message: str = ""
+    usage: Usage | None = None
+
+
+_decode_answer = msgspec.json.Decoder(_Answer).decode
+
+
+def inspect_answer(surface: Surface, body: bytes) -> Finding:
+    """Judge the body of a 2xx answer to a request at `surface`."""
+    try:
+        answer = _decode_answer(body)
+    except msgspec.ValidationError as error:
+        return Finding(FailureKind.MALFORMED, f"the answer does not have the expected form: {error}")
+    except (msgspec.DecodeError, RecursionError) as error:
+        return Finding(FailureKind.MALFORMED, f"the answer is not JSON: {error}")
+    if answer.error is not None:
+        return Finding(FailureKind.ERROR_BODY, error_text(answer.error))
+    if surface is Surface.EMBEDDING:
+        return Finding(usage=answer.usage) if answer.data else _empty("no embeddings")
+    if not answer.choices:
+        return _empty("no choices")
+    if not any(_has_substance(choice) for choice in answer.choices):
+        return _empty("neither content nor a finish reason")
+    return Finding(usage=answer.usage)
+
+
+def upstream_error_text(body: bytes) -> str:
+    """The message in an upstream's error body, however it is written; at most 256 characters."""
+    try:
+        document = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        text = body.decode("utf-8", "replace")
+    else:
+        error = document.get("error", document) if isinstance(document, dict) else document
+        text = error_text(error)
+    text = " ".join(text.split())
+    return text if len(text) <= _MAX_TEXT else text[: _MAX_TEXT - 1] + "…"
+
+
+_MAX_TEXT = 256
+
+
+def _empty(what: str) -> Finding:
+    return Finding(FailureKind.EMPTY, f"the answer has {what}")
+
+
+def _has_substance(choice: _Choice) -> bool:
+    message = choice.message
+    return bool(
+        choice.finish_reason is not None
+        or choice.text
+        or (
+            message is not None
+            and (
+                message.content
+                or message.tool_calls
+                or message.reasoning_content
+                or message.reasoning
+                or message.function_call
+                or message.refusal
+                or message.audio
+            )
+        )
+    )

@@ -1,0 +1,353 @@
+"""Pooled keep-alive HTTP/1.1 connections to upstreams, on httptools.
+
+A `Call` is one request on its way: the pool writes it to an idle connection or opens one, and then calls the
+handler back as the answer arrives. There is no task or future per call; only opening a connection takes one.
+"""
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Callable
+from typing import Protocol, cast
+
+import httptools
+
+from nexus.core.clock import Clock
+from nexus.core.outcome import FailureKind
+from nexus.proxy.origin import Origin
+
+_FIRST_FINAL = 200
+_MAX_HEAD_BYTES = 65536
+_MAX_IDLE = 512
+_IDLE_SECONDS = 60.0
+
+
+class CallHandler(Protocol):
+    """Who is told how a call goes. After `on_end` or `on_failure` nothing more comes."""
+
+    def on_head(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+        """The status and the headers, names in lower case."""
+        ...
+
+    def on_body(self, data: bytes) -> None:
+        """Some bytes of the body, with any chunk framing removed."""
+        ...
+
+    def on_read_done(self) -> None:
+        """Everything of one read has been handed over: the moment to pass it on in one piece."""
+        ...
+
+    def on_end(self) -> None:
+        """The answer is complete."""
+        ...
+
+    def on_failure(self, kind: FailureKind, message: str) -> None:
+        """The call broke; `message` is for a person."""
+        ...
+
+
+class Call:
+    """One request in flight. `cancel()` ends it without a word to the handler."""
+
+    __slots__ = ("connection", "data", "done", "handler", "origin", "task")
+
+    def __init__(self, origin: Origin, data: bytes, handler: CallHandler) -> None:
+        self.origin = origin
+        self.data = data
+        self.handler = handler
+        self.connection: UpstreamConnection | None = None
+        self.task: asyncio.Task[None] | None = None
+        self.done = False
+
+    def cancel(self) -> None:
+        """Stop at once: the connection is closed, so the upstream stops generating."""
+        if self.done:
+            return
+        self.done = True
+        if self.connection is not None:
+            self.connection.close()
+        elif self.task is not None:
+            self.task.cancel()
+
+    def fail(self, kind: FailureKind, message: str) -> None:
+        """Tell the handler, once."""
+        if not self.done:
+            self.done = True
+            self.handler.on_failure(kind, message)
+
+    def pause(self) -> None:
+        """Stop reading the answer until `resume`."""
+        if self.connection is not None and not self.done:
+            self.connection.transport.pause_reading()
+
+    def resume(self) -> None:
+        """Go on reading the answer."""
+        if self.connection is not None and not self.done:
+            self.connection.transport.resume_reading()
+
+
+class UpstreamConnection(asyncio.Protocol):
+    """One connection. It carries one call at a time and goes back to the pool after a clean end."""
+
+    __slots__ = (
+        "answered",
+        "call",
+        "closing",
+        "framed",
+        "head_bytes",
+        "headers",
+        "idle_since",
+        "origin",
+        "parser",
+        "pool",
+        "reused",
+        "status",
+        "transport",
+    )
+
+    transport: asyncio.Transport
+
+    def __init__(self, pool: "UpstreamPool", origin: Origin) -> None:
+        self.pool = pool
+        self.origin = origin
+        self.call: Call | None = None
+        self.parser = httptools.HttpResponseParser(self)
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.head_bytes = 0
+        self.status = 0
+        self.framed = False
+        self.answered = False
+        self.reused = False
+        self.closing = False
+        self.idle_since = 0.0
+
+    def send(self, call: Call) -> None:
+        """Write a call's request; its answer goes to its handler."""
+        self.call = call
+        call.connection = self
+        self.answered = False
+        self.transport.write(call.data)
+
+    def close(self) -> None:
+        """Close without telling anyone."""
+        self.call = None
+        self.closing = True
+        self.transport.abort()
+
+    # --- asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The socket is open."""
+        self.transport = cast("asyncio.Transport", transport)
+        self.pool.open_connections += 1
+
+    def data_received(self, data: bytes) -> None:
+        """Feed the parser; its callbacks below run before this returns."""
+        if self.call is None:
+            # Bytes nobody asked for: the connection can't be trusted with the next request.
+            self.pool.discard(self)
+            self.close()
+            return
+        self.answered = True
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserCallbackError:
+            # A fault of ours, not of the upstream: the loop logs it and closes the connection.
+            raise
+        except httptools.HttpParserError as error:
+            self._break(FailureKind.PROTOCOL, f"the answer is not valid HTTP: {error}")
+        except httptools.HttpParserUpgrade:
+            self._break(FailureKind.PROTOCOL, "the upstream switched protocols")
+        else:
+            if self.call is not None:
+                self.call.handler.on_read_done()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The socket is gone: decide what that means for the call, if there is one."""
+        self.pool.open_connections -= 1
+        self.closing = True
+        self.pool.discard(self)
+        call, self.call = self.call, None
+        if call is None or call.done:
+            return
+        if not self.answered and self.reused:
+            # The pooled connection had been closed by the other side. Nothing of this request was answered,
+            # so the same attempt goes out once more, on a connection that is certainly fresh.
+            call.connection = None
+            self.pool.connect(call)
+        elif self.status and not self.framed:
+            # An answer without a length ends where the connection does.
+            call.done = True
+            call.handler.on_end()
+        elif self.status:
+            call.fail(FailureKind.CUT, "the connection was closed in the middle of the answer")
+        else:
+            reason = f" ({exc})" if exc is not None else ""
+            call.fail(FailureKind.RESET, f"the connection was closed before an answer{reason}")
+
+    # --- httptools callbacks
+
+    def on_message_begin(self) -> None:
+        """A new answer starts."""
+        self.headers = []
+        self.head_bytes = 0
+        self.status = 0
+        self.framed = False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Collect one header; note whether the body will have an end of its own."""
+        lowered = name.lower()
+        self.head_bytes += len(name) + len(value)
+        if lowered in {b"content-length", b"transfer-encoding"}:
+            self.framed = True
+        self.headers.append((lowered, value))
+        if self.head_bytes > _MAX_HEAD_BYTES:
+            self._break(FailureKind.PROTOCOL, f"the answer's headers exceed {_MAX_HEAD_BYTES} bytes")
+
+    def on_headers_complete(self) -> None:
+        """Hand the head on; interim answers (1xx) are skipped."""
+        status = self.parser.get_status_code()
+        if self.call is None or status < _FIRST_FINAL:
+            return
+        self.status = status
+        self.call.handler.on_head(status, self.headers)
+
+    def on_body(self, data: bytes) -> None:
+        """Hand some body on."""
+        if self.call is not None:
+            self.call.handler.on_body(data)
+
+    def on_message_complete(self) -> None:
+        """The answer is whole: free the connection first, so that the handler may use it again."""
+        call = self.call
+        if call is None or not self.status:
+            return
+        self.call = None
+        self.status = 0
+        call.done = True
+        if self.parser.should_keep_alive() and not self.closing:
+            self.pool.release(self)
+        else:
+            self.close()
+        call.handler.on_end()
+
+    def _break(self, kind: FailureKind, message: str) -> None:
+        call = self.call
+        self.close()
+        if call is not None:
+            call.fail(kind, message)
+
+
+class UpstreamPool:
+    """Idle connections by origin, newest first, and the opening of new ones.
+
+    Args:
+        loop: the running event loop.
+        clock: for the age of idle connections.
+        connect_seconds: bound on opening a connection, name look-up and TLS included.
+        tls: makes the TLS context, on first use; tests pass one that trusts their own certificate.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        clock: Clock,
+        connect_seconds: float,
+        tls: Callable[[], ssl.SSLContext] = ssl.create_default_context,
+    ) -> None:
+        self.open_connections = 0
+        self.connect_seconds = connect_seconds
+        self._loop = loop
+        self._clock = clock
+        self._make_tls = tls
+        self._tls: ssl.SSLContext | None = None
+        self._idle: dict[tuple[str, int, bool], list[UpstreamConnection]] = {}
+        self._connecting: set[asyncio.Task[None]] = set()
+
+    def send(self, origin: Origin, data: bytes, handler: CallHandler) -> Call:
+        """Send a complete request; the handler is called back, never before this returns."""
+        call = Call(origin, data, handler)
+        idle = self._idle.get(origin.key)
+        while idle:
+            connection = idle.pop()
+            if not connection.closing:
+                connection.reused = True
+                connection.send(call)
+                return call
+        self.connect(call)
+        return call
+
+    def connect(self, call: Call) -> None:
+        """Open a connection for this call."""
+        task = self._loop.create_task(self._open(call))
+        call.task = task
+        self._connecting.add(task)
+        task.add_done_callback(self._connecting.discard)
+
+    def release(self, connection: UpstreamConnection) -> None:
+        """Keep a connection for the next call, unless enough are kept already."""
+        idle = self._idle.setdefault(connection.origin.key, [])
+        if len(idle) >= _MAX_IDLE:
+            connection.close()
+            return
+        connection.idle_since = self._clock.monotonic()
+        idle.append(connection)
+
+    def discard(self, connection: UpstreamConnection) -> None:
+        """Forget a connection that is no longer usable."""
+        idle = self._idle.get(connection.origin.key)
+        if idle and connection in idle:
+            idle.remove(connection)
+
+    def sweep(self) -> None:
+        """Close connections that have been idle for long. Call it every few seconds."""
+        oldest = self._clock.monotonic() - _IDLE_SECONDS
+        for key, idle in list(self._idle.items()):
+            stale = [connection for connection in idle if connection.idle_since < oldest]
+            self._idle[key] = [connection for connection in idle if connection.idle_since >= oldest]
+            for connection in stale:
+                connection.close()
+            if not self._idle[key]:
+                del self._idle[key]
+
+    async def close(self) -> None:
+        """Close every idle connection and give up those being opened."""
+        for task in list(self._connecting):
+            task.cancel()
+        for idle in list(self._idle.values()):
+            for connection in list(idle):
+                connection.close()
+        self._idle.clear()
+        await asyncio.sleep(0)
+
+    async def _open(self, call: Call) -> None:
+        origin = call.origin
+        where = f"{origin.host}:{origin.port}"
+        try:
+            async with asyncio.timeout(self.connect_seconds):
+                _, connection = await self._loop.create_connection(
+                    lambda: UpstreamConnection(self, origin),
+                    origin.host,
+                    origin.port,
+                    ssl=self._tls_context() if origin.tls else None,
+                    server_hostname=origin.host if origin.tls else None,
+                )
+        except TimeoutError:
+            seconds = self.connect_seconds
+            call.fail(FailureKind.CONNECT_TIMEOUT, f"no connection to {where} within {seconds:g} s")
+        except socket.gaierror as error:
+            call.fail(FailureKind.DNS, f"the name {origin.host} can't be resolved: {error.strerror}")
+        except ssl.SSLError as error:
+            call.fail(FailureKind.TLS, f"TLS with {where} failed: {error.reason or error}")
+        except OSError as error:
+            call.fail(FailureKind.CONNECT, f"no connection to {where}: {error.strerror or error}")
+        else:
+            if call.done:
+                connection.close()
+            else:
+                connection.send(call)
+
+    def _tls_context(self) -> ssl.SSLContext:
+        if self._tls is None:
+            self._tls = self._make_tls()
+        return self._tls
