@@ -1,9 +1,24 @@
 """The client's side of an exchange, as the proxy sees it. It does not know which HTTP server carries it."""
 
-from collections.abc import Callable
 from typing import Protocol
 
 from msgspec import Struct
+
+
+class Upflow(Protocol):
+    """Whom to tell when the client reads too slowly, when it has caught up, and when it is gone."""
+
+    def pause(self) -> None:
+        """Send nothing for now."""
+        ...
+
+    def resume(self) -> None:
+        """Go on sending."""
+        ...
+
+    def client_gone(self) -> None:
+        """The client went away before its answer was complete."""
+        ...
 
 
 class Downstream(Protocol):
@@ -22,21 +37,25 @@ class Downstream(Protocol):
         ...
 
     def write(self, data: bytes) -> None:
-        """Some bytes of its body."""
+        """Some bytes of its body; never empty."""
         ...
 
     def end(self, *, close: bool = False) -> None:
         """The body is complete; `close` ends the connection after it."""
         ...
 
-    def on_flow(self, pause: Callable[[], None], resume: Callable[[], None]) -> None:
-        """Whom to tell when the client reads too slowly, and when it has caught up."""
+    def abort(self) -> None:
+        """Close the connection so that the client can tell that the body is incomplete."""
         ...
 
 
-class ClientHeaders(Struct, frozen=True):
-    """What of the client's request head goes upstream or back: blocks of header lines, each ended by CRLF."""
+class ClientHeaders(Struct, frozen=True, gc=False):
+    """What of the client's request head goes upstream or back.
+
+    `forwarded` and `authorization` are blocks of header lines, each ended by CRLF; `request_id` is the value
+    for `X-Request-Id`, or empty.
+    """
 
     forwarded: bytes = b""
     authorization: bytes = b""
-    request_id: bytes = b""
+    request_id: str = ""

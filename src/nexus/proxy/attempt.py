@@ -1,0 +1,401 @@
+"""One try of one request on one backend: what comes back, whether it is an answer, and how it ended."""
+
+from typing import Protocol
+
+from nexus.core.decision import Candidate
+from nexus.core.fleet import Gate
+from nexus.core.outcome import AttemptOutcome, AttemptResult, FailureKind
+from nexus.core.request import Request
+from nexus.proxy import admission
+from nexus.proxy.context import ProxyContext
+from nexus.proxy.headers import header_value, retry_after_seconds
+from nexus.proxy.inspect import MAX_INSPECTED_BYTES, Finding, inspect_answer, upstream_error_text
+from nexus.proxy.sse import SseMonitor, StreamFault, Usage
+from nexus.proxy.status import THROTTLED, failure_of, is_answer
+from nexus.proxy.target import Target
+from nexus.proxy.upstream import Call
+
+
+class AttemptOwner(Protocol):
+    """Whose attempt it is, and who is told what comes of it."""
+
+    request: Request
+    shared: ProxyContext
+    total_deadline: float
+
+    def encode(self, attempt: "Attempt") -> bytes:
+        """The complete upstream request."""
+        ...
+
+    def deliver(
+        self,
+        attempt: "Attempt",
+        outcome: AttemptOutcome,
+        headers: list[tuple[bytes, bytes]],
+        body: bytes,
+        arrived_at: float,
+    ) -> None:
+        """A whole answer; the status is the outcome's."""
+        ...
+
+    def open_stream(self, attempt: "Attempt", status: int, headers: list[tuple[bytes, bytes]]) -> None:
+        """The first piece of an answer is good and follows."""
+        ...
+
+    def pass_on(self, data: bytes) -> None:
+        """A piece of the answer."""
+        ...
+
+    def end_stream(self, outcome: AttemptOutcome) -> None:
+        """All of the answer has been passed on."""
+        ...
+
+    def break_off(self, outcome: AttemptOutcome, *, explain: bool) -> None:
+        """The answer broke after its first piece."""
+        ...
+
+    def attempt_failed(self, outcome: AttemptOutcome) -> None:
+        """The attempt ended before anything was passed on."""
+        ...
+
+
+_REDIRECT = 300
+_MAX_ERROR_BODY = 64 * 1024
+_ERROR_BODY_SECONDS = 2.0
+# A whole answer has no first token to wait for: its first byte comes when all of it has been generated.
+_WHOLE_ANSWER_FACTOR = 5.0
+
+
+class Attempt:
+    """Follows one upstream call from its sending to its end.
+
+    It tells its exchange one of: a whole answer, the start and pieces of a stream, or a failure before
+    anything was let through. Exactly one `AttemptOutcome` is recorded, however it ends.
+    """
+
+    __slots__ = (
+        "_body",
+        "_body_size",
+        "_call",
+        "_decoder",
+        "_failing",
+        "_first_byte_at",
+        "_first_token_at",
+        "_gates",
+        "_headers",
+        "_monitor",
+        "_outbox",
+        "_recorded",
+        "_status",
+        "_usage",
+        "candidate",
+        "committed",
+        "deadline",
+        "deadline_kind",
+        "exchange",
+        "started_at",
+        "target",
+    )
+
+    def __init__(
+        self, exchange: AttemptOwner, candidate: Candidate, target: Target, gates: tuple[Gate, ...]
+    ) -> None:
+        self.exchange = exchange
+        self.candidate = candidate
+        self.target = target
+        self.committed = False
+        self._gates = gates
+        self._status = 0
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._monitor: SseMonitor | None = None
+        self._body: list[bytes] = []
+        self._body_size = 0
+        self._outbox: list[bytes] = []
+        self._failing: FailureKind | None = None
+        self._first_byte_at: float | None = None
+        self._first_token_at: float | None = None
+        self._usage: Usage | None = None
+        self._recorded = False
+
+    def start(self) -> None:
+        """Send the request upstream."""
+        exchange = self.exchange
+        request, shared = exchange.request, exchange.shared
+        stream = request.needs.stream
+        self._decoder = self.target.dialect.decoder(request.surface, stream=stream)
+        self.started_at = shared.clock.monotonic()
+        seconds = shared.timeouts.first_token_seconds * (1.0 if stream else _WHOLE_ANSWER_FACTOR)
+        self._set_deadline(self.started_at + seconds, FailureKind.FIRST_TOKEN_TIMEOUT)
+        admission.begin(self.candidate.view.live)
+        self._call: Call = shared.pool.send(self.target.origin, exchange.encode(self), self)
+
+    # --- the upstream's side (CallHandler)
+
+    def on_head(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+        """Decide from the status what the body will mean."""
+        self._status = status
+        self._headers = headers
+        if is_answer(status):
+            if header_value(headers, b"content-type").startswith(b"text/event-stream"):
+                self._monitor = SseMonitor()
+            return
+        self._failing = failure_of(status)
+        if self._failing is not None:
+            # The body of an error only explains it: it is awaited briefly and bounded.
+            now = self.exchange.shared.clock.monotonic()
+            self._set_deadline(min(self.deadline, now + _ERROR_BODY_SECONDS), self._failing)
+
+    def on_body(self, data: bytes) -> None:
+        """Take in some bytes of the answer."""
+        if self._first_byte_at is None:
+            self._first_byte_at = self.exchange.shared.clock.monotonic()
+        if self._failing is not None:
+            self._body.append(data)
+            self._body_size += len(data)
+            if self._body_size > _MAX_ERROR_BODY:
+                self._end_failed_status()
+            return
+        if self._decoder is not None:
+            data = self._decoder.feed(data)
+        if self._monitor is None:
+            self._take_whole(data)
+        else:
+            self._take_stream(self._monitor, data)
+
+    def on_read_done(self) -> None:
+        """Pass on what one read has let through, and count the silence from here."""
+        if self._failing is not None or self._recorded:
+            return
+        if self._monitor is not None and self._monitor.started:
+            self._flush()
+        # Before a stream's first event only the first-token deadline counts: comments are no answer.
+        if self.committed or (self._monitor is None and self._first_byte_at is not None):
+            shared = self.exchange.shared
+            now = shared.clock.monotonic()
+            self._set_deadline(now + shared.timeouts.stream_idle_seconds, FailureKind.IDLE_TIMEOUT)
+
+    def on_end(self) -> None:
+        """The upstream's answer is complete."""
+        if self._failing is not None:
+            self._end_failed_status()
+        elif self._monitor is not None:
+            self._end_stream(self._monitor)
+        else:
+            self._end_whole()
+
+    def on_failure(self, kind: FailureKind, message: str) -> None:
+        """The connection could not be made or broke."""
+        if self._failing is not None:
+            self._end_failed_status()
+            return
+        if self._monitor is not None:
+            self._flush()
+        self._fail(kind, message)
+
+    # --- the exchange's side
+
+    def cancel(self) -> AttemptOutcome:
+        """The client is gone (or another attempt won): stop the upstream; neither success nor failure."""
+        self._call.cancel()
+        return self._record(AttemptResult.CANCELLED)
+
+    def expire(self) -> None:
+        """The deadline has passed."""
+        if self._failing is not None:
+            self._end_failed_status()
+            return
+        kind = self.deadline_kind
+        waited = self.exchange.shared.clock.monotonic() - self.started_at
+        self._fail(kind, _TIMEOUT_TEXT[kind].format(seconds=waited))
+
+    def pause(self) -> None:
+        """The client reads too slowly: let the upstream wait."""
+        self._call.pause()
+
+    def resume(self) -> None:
+        """The client has caught up. The silence while it had not is not the upstream's."""
+        shared = self.exchange.shared
+        self._set_deadline(
+            shared.clock.monotonic() + shared.timeouts.stream_idle_seconds, FailureKind.IDLE_TIMEOUT
+        )
+        self._call.resume()
+
+    # --- whole answers
+
+    def _take_whole(self, data: bytes) -> None:
+        if self.committed:
+            self.exchange.pass_on(data)
+            return
+        self._body.append(data)
+        self._body_size += len(data)
+        if self._body_size > MAX_INSPECTED_BYTES:
+            self._commit()
+            self.exchange.pass_on(b"".join(self._body))
+            self._body.clear()
+
+    def _end_whole(self) -> None:
+        rest = self._decoder.end() if self._decoder is not None else b""
+        if self.committed:
+            if rest:
+                self.exchange.pass_on(rest)
+            self.exchange.end_stream(self._record(AttemptResult.SUCCESS))
+            return
+        body = b"".join((*self._body, rest)) if rest or len(self._body) != 1 else self._body[0]
+        arrived = self.exchange.shared.clock.monotonic()
+        if self._status < _REDIRECT and not header_value(self._headers, b"content-encoding"):
+            finding: Finding = inspect_answer(self.exchange.request.surface, body)
+            if finding.kind is not None:
+                self._fail(finding.kind, finding.message)
+                return
+            self._usage = finding.usage
+        outcome = self._record(AttemptResult.SUCCESS)
+        self.exchange.deliver(self, outcome, self._headers, body, arrived)
+
+    def _end_failed_status(self) -> None:
+        kind = self._failing or FailureKind.SERVER_ERROR
+        self._call.cancel()
+        text = upstream_error_text(b"".join(self._body))
+        message = f"HTTP {self._status}: {text}" if text else f"HTTP {self._status} with no body"
+        if self._status == THROTTLED:
+            self._end_throttled(message)
+        else:
+            self._fail(kind, message)
+
+    def _end_throttled(self, message: str) -> None:
+        shared = self.exchange.shared
+        asked = retry_after_seconds(header_value(self._headers, b"retry-after"), shared.clock.time())
+        seconds = admission.pace(self.candidate.view.live, shared.clock.monotonic(), asked)
+        outcome = self._record(AttemptResult.RATE_LIMITED, None, message, seconds)
+        self.exchange.attempt_failed(outcome)
+
+    # --- streams
+
+    def _take_stream(self, monitor: SseMonitor, data: bytes) -> None:
+        passed = monitor.feed(data)
+        if passed:
+            self._outbox.append(passed)
+        if self._first_token_at is None and monitor.content_seen:
+            self._first_token_at = self.exchange.shared.clock.monotonic()
+        if monitor.fault is StreamFault.MALFORMED or (
+            monitor.fault is StreamFault.ERROR_EVENT and not monitor.started
+        ):
+            self._flush()
+            self._fail(_FAULT_KIND[monitor.fault], monitor.fault_message)
+
+    def _flush(self) -> None:
+        monitor = self._monitor
+        if not self._outbox or monitor is None or not monitor.started:
+            return
+        if not self.committed:
+            self._commit()
+        self.exchange.pass_on(self._outbox[0] if len(self._outbox) == 1 else b"".join(self._outbox))
+        self._outbox.clear()
+
+    def _end_stream(self, monitor: SseMonitor) -> None:
+        if self._decoder is not None:
+            rest = self._decoder.end()
+            if rest:
+                self._take_stream(monitor, rest)
+        tail = monitor.end()
+        if tail:
+            self._outbox.append(tail)
+        self._flush()
+        self._usage = monitor.usage
+        if self._recorded:
+            return
+        if monitor.fault is not StreamFault.NONE:
+            self._fail(_FAULT_KIND[monitor.fault], monitor.fault_message)
+        elif not monitor.finished and not monitor.done:
+            self._fail(FailureKind.CUT, "the stream ended without a finish reason or [DONE]")
+        elif not monitor.finished and not monitor.content_seen:
+            self._fail(FailureKind.EMPTY, "the stream has neither content nor a finish reason")
+        else:
+            self.exchange.end_stream(self._record(AttemptResult.SUCCESS))
+
+    # --- ends
+
+    def _commit(self) -> None:
+        self.committed = True
+        self.exchange.open_stream(self, self._status, self._headers)
+
+    def _fail(self, kind: FailureKind, message: str) -> None:
+        if self._recorded:
+            return
+        self._call.cancel()
+        outcome = self._record(AttemptResult.FAILURE, kind, message)
+        if not self.committed:
+            self.exchange.attempt_failed(outcome)
+        elif self._monitor is None:
+            self.exchange.break_off(outcome, explain=False)
+        else:
+            relayed = self._monitor.fault is StreamFault.ERROR_EVENT or self._monitor.done
+            self.exchange.break_off(outcome, explain=not relayed)
+
+    def _record(
+        self,
+        result: AttemptResult,
+        kind: FailureKind | None = None,
+        message: str = "",
+        retry_after: float | None = None,
+    ) -> AttemptOutcome:
+        self._recorded = True
+        shared, request, view = self.exchange.shared, self.exchange.request, self.candidate.view
+        now = shared.clock.monotonic()
+        latency_ms = (now - self.started_at) * 1000.0
+        admission.settle(view.live, self._gates, result, latency_ms)
+        sent, received, estimated = self._tokens()
+        price = view.prices.get(self.candidate.model)
+        outcome = AttemptOutcome(
+            trace_id=request.trace_id,
+            backend_id=view.backend.id,
+            model=self.candidate.model,
+            result=result,
+            ended_at=now,
+            latency_ms=latency_ms,
+            kind=kind,
+            status=self._status,
+            first_byte_ms=self._since_start(self._first_byte_at),
+            ttft_ms=self._since_start(self._first_token_at),
+            stream=self._monitor is not None,
+            input_tokens=sent,
+            output_tokens=received,
+            usage_estimated=estimated,
+            cost_usd=price.cost(sent, received) if price is not None else None,
+            retry_after=retry_after,
+            probe=self.candidate.probe,
+            error=message,
+        )
+        shared.record_attempt(outcome)
+        return outcome
+
+    def _tokens(self) -> tuple[int, int, bool]:
+        """Input and output tokens, and whether they are estimates."""
+        usage = self._usage or (self._monitor.usage if self._monitor is not None else None)
+        if usage is not None and usage.prompt_tokens is not None:
+            return usage.prompt_tokens, usage.completion_tokens or 0, False
+        if self._status == 0 or self._failing is not None:
+            return 0, 0, True
+        counted = self._monitor.content_events if self._monitor is not None else 0
+        return self.exchange.request.needs.input_tokens, counted, True
+
+    def _since_start(self, moment: float | None) -> float | None:
+        return None if moment is None else (moment - self.started_at) * 1000.0
+
+    def _set_deadline(self, moment: float, kind: FailureKind) -> None:
+        total = self.exchange.total_deadline
+        if total < moment:
+            self.deadline, self.deadline_kind = total, FailureKind.TOTAL_TIMEOUT
+        else:
+            self.deadline, self.deadline_kind = moment, kind
+
+
+_FAULT_KIND = {
+    StreamFault.MALFORMED: FailureKind.MALFORMED,
+    StreamFault.ERROR_EVENT: FailureKind.ERROR_BODY,
+}
+_TIMEOUT_TEXT = {
+    FailureKind.FIRST_TOKEN_TIMEOUT: "no answer within {seconds:.1f} s (timeouts.first_token_seconds)",
+    FailureKind.IDLE_TIMEOUT: "the answer fell silent; given up after {seconds:.1f} s in all "
+    "(timeouts.stream_idle_seconds)",
+    FailureKind.TOTAL_TIMEOUT: "not finished after {seconds:.1f} s (timeouts.total_seconds)",
+}

@@ -1,0 +1,122 @@
+"""What all exchanges share: routing, the fleet, the pool, the limits in time, and who is told of outcomes."""
+
+import logging
+from collections.abc import Callable
+from typing import Protocol
+
+from nexus.core.backend import Backend
+from nexus.core.clock import Clock
+from nexus.core.decision import Decision
+from nexus.core.fleet import FleetSnapshot
+from nexus.core.outcome import AttemptOutcome, RequestOutcome
+from nexus.core.request import Request
+from nexus.dialects.base import Dialect
+from nexus.proxy.target import Target
+from nexus.proxy.upstream import UpstreamPool
+
+_log = logging.getLogger("nexus.proxy")
+
+AttemptRecorder = Callable[[AttemptOutcome], None]
+RequestRecorder = Callable[[RequestOutcome, Decision | None], None]
+
+
+class FleetSource(Protocol):
+    """Who holds the current picture of all backends."""
+
+    snapshot: FleetSnapshot
+
+
+class Decider(Protocol):
+    """Routing, as the proxy needs it."""
+
+    def decide(
+        self, request: Request, snapshot: FleetSnapshot, now: float, *, chain_start: int = 0
+    ) -> Decision:
+        """Decide for the model at `chain_start` of the fallback chain, or further down it."""
+        ...
+
+
+class TimeoutLimits(Protocol):
+    """Bounds in seconds."""
+
+    @property
+    def first_token_seconds(self) -> float:
+        """From sending an attempt to the first sign of an answer."""
+        ...
+
+    @property
+    def stream_idle_seconds(self) -> float:
+        """Between two pieces of an answer."""
+        ...
+
+    @property
+    def total_seconds(self) -> float:
+        """For the whole request, all attempts together."""
+        ...
+
+
+class ProxyContext:
+    """The collaborators of every exchange, wired once.
+
+    Args:
+        fleet, router, pool, clock: the collaborators.
+        dialect_for: the dialect spoken to a backend.
+        timeouts: the bounds in time.
+        max_retries: attempts after the first, fallback models included.
+        try_degraded: whether a candidate whose gate refuses is tried when there is no other.
+        forward_authorization: whether a client's own key may go to a backend that has none; never when the
+            gateway has keys of its own.
+        attempt_recorders, request_recorders: told of every outcome, in order, synchronously.
+    """
+
+    def __init__(
+        self,
+        *,
+        fleet: FleetSource,
+        router: Decider,
+        pool: UpstreamPool,
+        clock: Clock,
+        dialect_for: Callable[[Backend], Dialect],
+        timeouts: TimeoutLimits,
+        max_retries: int,
+        try_degraded: bool,
+        forward_authorization: bool,
+        attempt_recorders: tuple[AttemptRecorder, ...],
+        request_recorders: tuple[RequestRecorder, ...],
+    ) -> None:
+        self.fleet = fleet
+        self.router = router
+        self.pool = pool
+        self.clock = clock
+        self.timeouts = timeouts
+        self.max_retries = max_retries
+        self.try_degraded = try_degraded
+        self.forward_authorization = forward_authorization
+        self._dialect_for = dialect_for
+        self._targets: dict[str, Target] = {}
+        self._attempt_recorders = attempt_recorders
+        self._request_recorders = request_recorders
+
+    def target(self, backend: Backend) -> Target:
+        """The prepared target of a backend, made anew when its settings changed."""
+        target = self._targets.get(backend.id)
+        if target is None or target.backend is not backend:
+            target = Target(backend, self._dialect_for(backend))
+            self._targets[backend.id] = target
+        return target
+
+    def record_attempt(self, outcome: AttemptOutcome) -> None:
+        """Tell every attempt recorder."""
+        for record in self._attempt_recorders:
+            try:
+                record(outcome)
+            except Exception:  # noqa: BLE001  # reason: a recorder's fault must not cost the client its answer
+                _log.exception("recording an attempt failed")
+
+    def record_request(self, outcome: RequestOutcome, decision: Decision | None) -> None:
+        """Tell every request recorder."""
+        for record in self._request_recorders:
+            try:
+                record(outcome, decision)
+            except Exception:  # noqa: BLE001  # reason: a recorder's fault must not cost the client its answer
+                _log.exception("recording a request failed")

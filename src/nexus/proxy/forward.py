@@ -1,0 +1,27 @@
+"""The front of the hot path: takes requests on and keeps their exchanges to their deadlines."""
+
+from nexus.core.request import Request
+from nexus.proxy.context import ProxyContext
+from nexus.proxy.downstream import ClientHeaders, Downstream
+from nexus.proxy.exchange import Exchange
+
+
+class Forwarder:
+    """Starts exchanges, and ends what takes too long. `active` holds those not yet answered in full."""
+
+    def __init__(self, context: ProxyContext) -> None:
+        self.context = context
+        self.active: set[Exchange] = set()
+
+    def forward(self, request: Request, path: str, client: ClientHeaders, downstream: Downstream) -> Exchange:
+        """Take a request on; its answer goes to `downstream`. Tell the exchange if the client leaves."""
+        exchange = Exchange(self.context, request, client, downstream, path=path, ended=self.active.discard)
+        self.active.add(exchange)
+        exchange.start()
+        return exchange
+
+    def tick(self) -> None:
+        """End attempts whose deadline has passed. Call it several times a second."""
+        now = self.context.clock.monotonic()
+        for exchange in [each for each in self.active if each.deadline <= now]:
+            exchange.expire()
