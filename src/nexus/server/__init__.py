@@ -1,0 +1,1 @@
+"""The HTTP edge: the connection, the inference surfaces, and the control plane behind them."""

@@ -1,0 +1,171 @@
+"""What all client connections share: limits, keys, handlers, and who is told of refused requests."""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from email.utils import formatdate
+from typing import Protocol
+
+from msgspec import Struct
+
+from nexus.core.clock import Clock
+from nexus.core.errors import ErrorContext, ErrorReply, ErrorType, error_reply
+from nexus.proxy.downstream import Downstream, Upflow
+from nexus.server.trace import TraceIds
+
+
+class Incoming:
+    """One request as read from a connection. Header names are in lower case; `target` is path and query."""
+
+    __slots__ = ("body", "headers", "keep_alive", "method", "path", "query", "received_at", "version")
+
+    def __init__(self) -> None:
+        self.method = b""
+        self.path = b""
+        self.query = b""
+        self.version = "1.1"
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.body = b""
+        self.keep_alive = True
+        self.received_at = 0.0
+
+    def header(self, name: bytes) -> bytes | None:
+        """The first value of a header, None where it is absent."""
+        for each, value in self.headers:
+            if each == name:
+                return value
+        return None
+
+
+class ClientConnection(Downstream, Protocol):
+    """A client's connection as handlers and the context see it.
+
+    `client` is the peer's address, `incoming` the request being answered, `deadline` the monotonic time at
+    which `expire` is due.
+    """
+
+    client: str
+    incoming: Incoming | None
+    deadline: float
+
+    def serve_with(self, upflow: Upflow) -> None:
+        """Whom to tell of a slow or vanished client, until the answer is complete."""
+        ...
+
+    def expire(self) -> None:
+        """The deadline has passed."""
+        ...
+
+    def close_if_idle(self) -> None:
+        """Close unless a request is being answered."""
+        ...
+
+
+class Handler(Protocol):
+    """Takes one complete request and sees to its answer."""
+
+    def __call__(self, connection: ClientConnection, incoming: Incoming) -> None:
+        """Answer now or later through the connection's `Downstream` side."""
+        ...
+
+
+class EdgeLimits(Struct, frozen=True):
+    """Bounds on what a client may do; times in seconds."""
+
+    max_body_bytes: int
+    header_timeout_seconds: float
+    body_timeout_seconds: float
+
+
+class EdgeContext:
+    """The shared side of all connections.
+
+    Args:
+        clock: for deadlines.
+        limits: bounds on heads, bodies and their duration.
+        posts: handlers of the inference paths, by path; only POST is allowed there.
+        control: the handler of every other path.
+        api_keys: accepted keys; empty means that no key is asked for.
+        unrouted: told (status, code, path) of each inference request that never became one.
+        trace_ids: makes the ids of requests.
+    """
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        limits: EdgeLimits,
+        posts: Mapping[bytes, Handler],
+        control: Handler,
+        api_keys: tuple[str, ...],
+        unrouted: Callable[[int, str, str], None],
+        trace_ids: TraceIds,
+    ) -> None:
+        self.clock = clock
+        self.limits = limits
+        self.posts = posts
+        self.control = control
+        self.unrouted = unrouted
+        self.trace_ids = trace_ids
+        self.connections: set[ClientConnection] = set()
+        self.draining = False
+        self.date_line = b""
+        # Digests are compared, so that the time a comparison takes says nothing about a key.
+        self._keys = frozenset(_digest(key.encode()) for key in api_keys)
+        self.tick()
+
+    @property
+    def asks_for_key(self) -> bool:
+        """Whether requests need a key."""
+        return bool(self._keys)
+
+    def tick(self) -> None:
+        """Close what has waited too long and refresh the date. Call it about once a second."""
+        self.date_line = f"Date: {formatdate(self.clock.time(), usegmt=True)}\r\n".encode()
+        now = self.clock.monotonic()
+        for connection in [each for each in self.connections if each.deadline <= now]:
+            connection.expire()
+
+    def authorized(self, incoming: Incoming) -> bool:
+        """Whether the request carries one of the gateway's keys, or none is needed."""
+        if not self._keys or incoming.path == b"/health" or incoming.path.startswith(b"/health/"):
+            return True
+        scheme, _, token = (incoming.header(b"authorization") or b"").partition(b" ")
+        if scheme.lower() == b"bearer" and _digest(token.strip()) in self._keys:
+            return True
+        return _digest((incoming.header(b"x-api-key") or b"").strip()) in self._keys
+
+    def refuse(
+        self,
+        connection: ClientConnection,
+        status: int,
+        code: str,
+        message: str,
+        error_type: ErrorType = "invalid_request_error",
+        *,
+        param: str | None = None,
+        retry_after: float | None = None,
+        extra: str = "",
+    ) -> None:
+        """Answer a request that goes no further, and count it."""
+        incoming = connection.incoming
+        trace_id = self.trace_ids.next()
+        context = ErrorContext(trace_id=trace_id, retry_after_seconds=retry_after)
+        reply = error_reply(status, code, message, error_type, param=param, context=context)
+        connection.reply(reply.status, error_headers(reply, trace_id, extra), reply.encode())
+        if incoming is not None and incoming.path in self.posts:
+            self.unrouted(status, code, incoming.path.decode("latin-1"))
+
+
+def error_headers(reply: ErrorReply, trace_id: str, extra: str = "") -> bytes:
+    """The header block of an error that the edge itself gives."""
+    lines = (
+        f"Content-Type: application/json\r\nX-Nexus-Trace-Id: {trace_id}\r\n"
+        f"X-Request-Id: {trace_id}\r\nX-Nexus-Overhead-Ms: 0.000\r\n{extra}"
+    )
+    if reply.retry_after is not None:
+        lines += f"Retry-After: {max(1, round(reply.retry_after))}\r\n"
+    return lines.encode("latin-1")
+
+
+def _digest(key: bytes) -> bytes:
+    return hashlib.sha256(key).digest()
