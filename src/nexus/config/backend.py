@@ -83,7 +83,7 @@ class BackendSettings(Section):
     @field_validator("id")
     @classmethod
     def _id_is_plain(cls, value: str) -> str:
-        if not _ID.fullmatch(value):
+        if value and not _ID.fullmatch(value):
             raise ValueError("must start with a letter or digit, followed by letters, digits, `_.:-`")
         return value
 
@@ -96,6 +96,12 @@ class BackendSettings(Section):
             if not _HEADER_VALUE.fullmatch(value):
                 raise ValueError(f"the value of {name!r} has characters that a header can't carry")
         return headers
+
+    @model_validator(mode="after")
+    def _id_is_there(self) -> "BackendSettings":
+        if not self.id:
+            raise ValueError("needs an id, because its name has no letter and no digit to make one of")
+        return self
 
     def to_backend(self, environ: Mapping[str, str]) -> Backend:
         """The record routing works with; the API key is read from `environ`.

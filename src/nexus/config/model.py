@@ -7,7 +7,7 @@ from these classes.
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import field_validator
 
 from nexus.config.backend import BackendSettings
 from nexus.config.routing import BudgetConfig, RoutingConfig, RoutingPolicy, RoutingWeights
@@ -41,8 +41,8 @@ LogLevel = Annotated[Literal["debug", "info", "warning", "error", "critical"], A
 class ServerConfig(Section):
     """`[server]`: where the gateway listens and what it accepts. A change needs a restart."""
 
-    host: str = setting("127.0.0.1", "Address to listen on.", min_length=1)
-    port: int = setting(8080, "Port to listen on; 0: any free one.", ge=0, le=65535)
+    host: str = setting("127.0.0.1", "Address to listen on.", min_length=1, short="--host")
+    port: int = setting(8080, "Port to listen on; 0: any free one.", ge=0, le=65535, short="--port")
     workers: int = setting(1, "Processes that serve requests.", ge=1, le=256)
     max_body_bytes: int = setting(33_554_432, "Largest request body; a larger one is a 413.", ge=1)
     max_concurrent_requests: int = setting(4096, "Requests in flight; beyond it, 503 at once.", ge=1)
@@ -110,9 +110,13 @@ class BreakerSettings(Section):
     """`[breaker]`: taking a failing backend out within seconds."""
 
     enabled: bool = setting(True, "Use circuit breakers.", live=True)
-    failure_threshold: int = setting(3, "Failures in a row that open a breaker.", live=True, ge=1)
+    failure_threshold: int = setting(
+        3, "Failures in a row that open a breaker.", live=True, ge=1, legacy="LLM_CB_FAILURE_THRESHOLD"
+    )
     success_threshold: int = setting(2, "Successes of a half-open breaker that close it.", live=True, ge=1)
-    timeout_seconds: float = setting(60.0, "Longest time a breaker stays open.", live=True, gt=0)
+    timeout_seconds: float = setting(
+        60.0, "Longest time a breaker stays open.", live=True, gt=0, legacy="LLM_CB_TIMEOUT_SECONDS"
+    )
     first_timeout_seconds: float = setting(
         2.0, "Time it stays open at first; it doubles up to the longest.", live=True, gt=0
     )
@@ -122,9 +126,15 @@ class BreakerSettings(Section):
 class RetrySettings(Section):
     """`[retry]`: trying another backend before the client has seen a byte."""
 
-    max_retries: int = setting(2, "Attempts beyond the first, fallback models included.", live=True, ge=0)
-    initial_delay_seconds: float = setting(0.0, "Wait before the first retry.", live=True, ge=0)
-    max_delay_seconds: float = setting(60.0, "Longest wait before a retry.", live=True, ge=0)
+    max_retries: int = setting(
+        2, "Attempts beyond the first, fallback models included.", live=True, ge=0, legacy="MAX_RETRIES"
+    )
+    initial_delay_seconds: float = setting(
+        0.0, "Wait before the first retry.", live=True, ge=0, legacy="INITIAL_RETRY_DELAY"
+    )
+    max_delay_seconds: float = setting(
+        60.0, "Longest wait before a retry.", live=True, ge=0, legacy="MAX_RETRY_DELAY"
+    )
     backoff_factor: float = setting(2.0, "Each wait is this many times the one before.", live=True, ge=1)
     jitter: bool = setting(True, "Spread the waits at random.", live=True)
     budget_percent: float = setting(
@@ -141,15 +151,19 @@ class TimeoutSettings(Section):
     connect_seconds: float = setting(5.0, "To accept a connection.", live=True, gt=0)
     first_token_seconds: float = setting(60.0, "To the first content of an answer.", live=True, gt=0)
     stream_idle_seconds: float = setting(60.0, "Between two pieces of a stream.", live=True, gt=0)
-    total_seconds: float = setting(600.0, "For the whole request.", live=True, gt=0)
+    total_seconds: float = setting(
+        600.0, "For the whole request.", live=True, gt=0, legacy="LLM_TIMEOUT_SECONDS"
+    )
 
 
 class RateLimitSettings(Section):
     """`[rate_limit]`: how many requests a client may send."""
 
     enabled: bool = setting(False, "Limit requests.", live=True)
-    per_second: float = setting(10.0, "Requests per second in the long run.", live=True, gt=0)
-    burst: int = setting(20, "Requests that may come at once.", live=True, ge=1)
+    per_second: float = setting(
+        10.0, "Requests per second in the long run.", live=True, gt=0, legacy="RATE_LIMIT_PER_SECOND"
+    )
+    burst: int = setting(20, "Requests that may come at once.", live=True, ge=1, legacy="RATE_LIMIT_BURST")
     scope: Literal["key", "global", "ip"] = setting(
         "key", "Whose requests are counted together: one API key's, everybody's, one address's.", live=True
     )
@@ -202,7 +216,9 @@ class LedgerSettings(Section):
 class LoggingSettings(Section):
     """`[logging]`: what is logged and how."""
 
-    level: LogLevel = setting("info", "Lowest level that is logged.", live=True)
+    level: LogLevel = setting(
+        "info", "Lowest level that is logged.", live=True, short="--log-level", legacy="LOG_LEVEL"
+    )
     format: Literal["auto", "pretty", "json"] = setting(
         "auto", "`auto` is pretty on a terminal and JSON elsewhere.", live=False
     )
@@ -234,6 +250,6 @@ class Config(Section):
     outcomes: OutcomeSettings = OutcomeSettings()
     ledger: LedgerSettings = LedgerSettings()
     logging: LoggingSettings = LoggingSettings()
-    backends: Annotated[tuple[BackendSettings, ...], AsTuple] = Field(
-        default=(), description="The backends; none: they are looked for (see `[discovery]`)."
+    backends: Annotated[tuple[BackendSettings, ...], AsTuple] = setting(
+        (), "The backends; none: they are looked for (see `[discovery]`).", live=True
     )

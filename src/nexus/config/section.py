@@ -26,14 +26,23 @@ def setting(
     live: bool = False,
     secret: bool = False,
     example: str = "",
+    short: str = "",
+    legacy: str = "",
     **constraints: Any,
 ) -> Any:
     """A field of a section.
 
     `live`: a reload changes it without a restart. `secret`: its value is masked wherever it is shown.
-    `example` is a TOML value for the template where the default says too little.
+    `example` is a TOML value for the template where the default says too little. `short` is a second flag,
+    `legacy` a variable with a name of its own that is read below the `NEXUS_` one.
     """
-    extra: dict[str, Any] = {"live": live, "secret": secret, "example": example}
+    extra: dict[str, Any] = {
+        "live": live,
+        "secret": secret,
+        "example": example,
+        "short": short,
+        "legacy": legacy,
+    }
     return Field(default, description=description, json_schema_extra=extra, **constraints)
 
 
