@@ -1,0 +1,174 @@
+"""Reads from an inference body the few fields that routing needs. The body itself stays the client's bytes."""
+
+import re
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from nexus.core.request import Needs, Surface
+
+_BYTES_PER_TOKEN = 4
+_MESSAGE_TOKENS = 4
+_PATH = re.compile(r" - at `\$\.?(?P<path>[^`]*)`$")
+_MISSING = re.compile(r"missing required field `(?P<field>[^`]+)`")
+_IMAGE_PARTS = frozenset({"image_url", "input_image", "image"})
+
+
+class BodyError(Struct, frozen=True):
+    """What is wrong with a body, and with which of its fields (None: with all of it)."""
+
+    message: str
+    param: str | None = None
+
+
+class RoutingFields(Struct, frozen=True, gc=False):
+    """What routing needs of a body."""
+
+    model: str
+    needs: Needs
+
+
+class _Message(Struct, gc=False):
+    role: str = ""
+    content: str | list[Any] | None = None
+
+
+class _Format(Struct, gc=False):
+    type: str = "text"
+
+
+class _ChatBody(Struct, gc=False):
+    model: str
+    messages: list[_Message]
+    stream: bool | None = None
+    tools: list[msgspec.Raw] | None = None
+    functions: list[msgspec.Raw] | None = None
+    response_format: _Format | None = None
+    max_tokens: int | None = None
+    max_completion_tokens: int | None = None
+
+
+class _CompletionBody(Struct, gc=False):
+    model: str
+    prompt: str | list[Any] | None = None
+    stream: bool | None = None
+    max_tokens: int | None = None
+
+
+class _EmbeddingBody(Struct, gc=False):
+    model: str
+    input: str | list[Any]
+
+
+_decode_chat = msgspec.json.Decoder(_ChatBody).decode
+_decode_completion = msgspec.json.Decoder(_CompletionBody).decode
+_decode_embedding = msgspec.json.Decoder(_EmbeddingBody).decode
+
+
+def read_body(surface: Surface, body: bytes) -> RoutingFields | BodyError:
+    """The routing fields of a request body, or what is wrong with it."""
+    try:
+        if not body.isascii():
+            # The decoder skips over fields it doesn't know without looking at their text.
+            body.decode("utf-8")
+        fields = _READERS[surface](body)
+    except UnicodeDecodeError as error:
+        return BodyError(f"The body is not valid UTF-8 (byte {error.start}).")
+    except RecursionError:
+        return BodyError("The body is nested too deeply.")
+    except msgspec.ValidationError as error:
+        return _field_error(str(error))
+    except msgspec.DecodeError as error:
+        return BodyError(f"The body is not valid JSON: {error}.")
+    if not fields.model:
+        return BodyError("`model` is empty: name the model that should answer.", "model")
+    return fields
+
+
+def _chat(body: bytes) -> RoutingFields:
+    chat = _decode_chat(body)
+    tokens = 0
+    vision = False
+    for message in chat.messages:
+        content = message.content
+        if isinstance(content, str):
+            tokens += len(content) // _BYTES_PER_TOKEN
+        elif content:
+            found, sees = _parts(content)
+            tokens += found
+            vision = vision or sees
+    form = chat.response_format
+    needs = Needs(
+        vision=vision,
+        tools=bool(chat.tools or chat.functions),
+        json_mode=form is not None and form.type != "text",
+        stream=bool(chat.stream),
+        input_tokens=tokens + _MESSAGE_TOKENS * len(chat.messages),
+        max_output_tokens=chat.max_completion_tokens or chat.max_tokens,
+    )
+    return RoutingFields(chat.model, needs)
+
+
+def _parts(parts: list[Any]) -> tuple[int, bool]:
+    """Estimated tokens of a message's text parts, and whether it has an image."""
+    tokens = 0
+    vision = False
+    for part in parts:
+        if not isinstance(part, dict):
+            continue
+        if part.get("type") in _IMAGE_PARTS:
+            vision = True
+        text = part.get("text")
+        if isinstance(text, str):
+            tokens += len(text) // _BYTES_PER_TOKEN
+    return tokens, vision
+
+
+def _completion(body: bytes) -> RoutingFields:
+    completion = _decode_completion(body)
+    needs = Needs(
+        stream=bool(completion.stream),
+        input_tokens=_text_tokens(completion.prompt),
+        max_output_tokens=completion.max_tokens,
+    )
+    return RoutingFields(completion.model, needs)
+
+
+def _embedding(body: bytes) -> RoutingFields:
+    embedding = _decode_embedding(body)
+    return RoutingFields(embedding.model, Needs(input_tokens=_longest_tokens(embedding.input)))
+
+
+def _longest_tokens(value: str | list[Any]) -> int:
+    # Each input is embedded on its own, so the longest one decides about the context.
+    if isinstance(value, str):
+        return _text_tokens(value)
+    if value and all(isinstance(each, int) for each in value):
+        return len(value)
+    return max((_text_tokens(each) for each in value), default=0)
+
+
+def _text_tokens(value: Any) -> int:
+    """Estimated tokens of a prompt: text, a list of texts, or tokens already."""
+    if isinstance(value, str):
+        return len(value) // _BYTES_PER_TOKEN + 1
+    if isinstance(value, list):
+        return sum(1 if isinstance(each, int) else _text_tokens(each) for each in value)
+    return 0
+
+
+_READERS = {Surface.CHAT: _chat, Surface.COMPLETION: _completion, Surface.EMBEDDING: _embedding}
+
+
+def _field_error(text: str) -> BodyError:
+    where = _PATH.search(text)
+    path = where["path"] if where else ""
+    sentence = text[: where.start()] if where else text
+    missing = _MISSING.search(text)
+    if missing:
+        param = f"{path}.{missing['field']}" if path else missing["field"]
+        return BodyError(f"`{param}` is missing.", param)
+    if not path:
+        return BodyError(f"The body must be a JSON object. {sentence}.")
+    return BodyError(f"`{path}` has the wrong type. {sentence}.", path)
