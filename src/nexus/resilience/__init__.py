@@ -2,10 +2,12 @@
 
 from nexus.resilience.breaker import CircuitBreaker, CircuitOpenError
 from nexus.resilience.breaker_config import BreakerState, CircuitBreakerConfig
+from nexus.resilience.rate_limiter import RateLimiter
 
 __all__ = [
     "BreakerState",
     "CircuitBreaker",
     "CircuitBreakerConfig",
     "CircuitOpenError",
+    "RateLimiter",
 ]
