@@ -21,29 +21,24 @@ class AsgiBridge:
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._context: EdgeContext | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def bind(self, context: EdgeContext) -> None:
-        """Give the bridge the shared side of the connections that it answers on."""
-        self._context = context
-
-    def __call__(self, connection: ClientConnection, incoming: Incoming) -> None:
+    def __call__(self, context: EdgeContext, connection: ClientConnection, incoming: Incoming) -> None:
         """Run the application for one request."""
         run = _Run(connection, incoming)
-        task = asyncio.get_running_loop().create_task(self._answer(run))
+        task = asyncio.get_running_loop().create_task(self._answer(context, run))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         run.task = task
         connection.serve_with(run)
 
-    async def _answer(self, run: "_Run") -> None:
+    async def _answer(self, context: EdgeContext, run: "_Run") -> None:
         try:
             await self._app(run.scope(), run.receive, run.send)
         except Exception:  # noqa: BLE001  # reason: the edge of the program: whatever it was, the client gets an answer
             _log.exception("the control plane failed to answer %s", run.incoming.path.decode("latin-1"))
-            if self._context is not None and not run.answered:
-                self._context.refuse(
+            if not run.answered:
+                context.refuse(
                     run.connection,
                     500,
                     "internal_error",

@@ -1,4 +1,4 @@
-"""Reads from an inference body the few fields that routing needs. The body itself stays the client's bytes."""
+"""Reads the few fields of an inference body that routing needs. The body itself stays the client's bytes."""
 
 import re
 from typing import Any

@@ -63,7 +63,7 @@ class ClientConnection(Downstream, Protocol):
 class Handler(Protocol):
     """Takes one complete request and sees to its answer."""
 
-    def __call__(self, connection: ClientConnection, incoming: Incoming) -> None:
+    def __call__(self, context: "EdgeContext", connection: ClientConnection, incoming: Incoming) -> None:
         """Answer now or later through the connection's `Downstream` side."""
         ...
 

@@ -272,9 +272,9 @@ class HttpConnection(asyncio.Protocol):
             return
         handler = context.posts.get(incoming.path)
         if handler is None:
-            context.control(self, incoming)
+            context.control(context, self, incoming)
         elif incoming.method == b"POST":
-            handler(self, incoming)
+            handler(context, self, incoming)
         else:
             path = incoming.path.decode("latin-1")
             context.refuse(

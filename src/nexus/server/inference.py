@@ -72,17 +72,9 @@ class InferenceSurface:
         self._surface = surface
         self._forwarder = forwarder
         self._max_concurrent = max_concurrent_requests
-        self._context: EdgeContext | None = None
 
-    def bind(self, context: EdgeContext) -> None:
-        """Give the surface the shared side of the connections that it answers on."""
-        self._context = context
-
-    def __call__(self, connection: ClientConnection, incoming: Incoming) -> None:
+    def __call__(self, context: EdgeContext, connection: ClientConnection, incoming: Incoming) -> None:
         """Turn the request into an exchange, or refuse it with what is wrong with it."""
-        context = self._context
-        if context is None:
-            raise RuntimeError("bind() was not called")
         refused = self._overloaded(context)
         if refused:
             context.refuse(connection, 503, "overloaded", refused, "service_unavailable", retry_after=1.0)
