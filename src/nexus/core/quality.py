@@ -35,3 +35,16 @@ class QualityView(Struct, frozen=True, gc=False):
     metrics: AgentQualityMetrics
     judged_rate: float
     judged_count: int
+
+
+def exceeds(view: QualityView, threshold: float, min_samples: int) -> bool:
+    """Whether the judged rate is at or over the threshold, on at least `min_samples` outcomes.
+
+    A threshold of 1.0 or more never excludes; 0 excludes on any failure, but never a flawless backend.
+    """
+    return (
+        threshold < 1.0
+        and view.judged_count >= min_samples
+        and view.judged_rate > 0.0
+        and view.judged_rate >= threshold
+    )
