@@ -1,5 +1,7 @@
 """Breakers and gates around an attempt: reserve before it, settle after it."""
 
+from typing import TypeGuard
+
 from nexus.core.decision import Candidate
 from nexus.core.fleet import BackendLive, Gate
 from nexus.core.outcome import AttemptResult
@@ -44,16 +46,21 @@ def settle(live: BackendLive, held: tuple[Gate, ...], result: AttemptResult, lat
         live.latency_ms = latency_ms if known == 0.0 else known + _LATENCY_WEIGHT * (latency_ms - known)
         for gate in held:
             gate.record_success()
-        if live.breaker is not None and live.breaker not in held:
+        if _counts(live.breaker, held):
             live.breaker.record_success()
     elif result is AttemptResult.FAILURE:
         for gate in held:
             gate.record_failure()
-        if live.breaker is not None and live.breaker not in held:
+        if _counts(live.breaker, held):
             live.breaker.record_failure()
     else:
         for gate in held:
             gate.release()
+
+
+def _counts(breaker: Gate | None, held: tuple[Gate, ...]) -> TypeGuard[Gate]:
+    # A straggler that was sent before the breaker opened says nothing about the backend's recovery.
+    return breaker is not None and breaker.is_closed and breaker not in held
 
 
 def pace(live: BackendLive, now: float, retry_after: float | None) -> float:

@@ -11,6 +11,7 @@ from urllib.parse import unquote
 
 from starlette.types import ASGIApp
 
+from nexus.proxy.headers import header_text
 from nexus.server.edge import ClientConnection, EdgeContext, Incoming
 
 _log = logging.getLogger("nexus.server")
@@ -25,7 +26,7 @@ class AsgiBridge:
 
     def __call__(self, context: EdgeContext, connection: ClientConnection, incoming: Incoming) -> None:
         """Run the application for one request."""
-        run = _Run(connection, incoming)
+        run = _Run(connection, incoming, context.trace_ids.next())
         task = asyncio.get_running_loop().create_task(self._answer(context, run))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -50,8 +51,9 @@ class AsgiBridge:
 class _Run:
     """One request through the application: scope, receive and send. Also the connection's `Upflow`."""
 
-    def __init__(self, connection: ClientConnection, incoming: Incoming) -> None:
+    def __init__(self, connection: ClientConnection, incoming: Incoming, trace_id: str) -> None:
         self.connection = connection
+        self._trace_id = trace_id
         self.incoming = incoming
         self.task: asyncio.Task[None] | None = None
         self.answered = False
@@ -76,7 +78,7 @@ class _Run:
             "headers": incoming.headers,
             "client": (self.connection.client, 0),
             "server": None,
-            "state": {},
+            "state": {"trace_id": self._trace_id},
         }
 
     async def receive(self) -> MutableMapping[str, Any]:
@@ -99,7 +101,13 @@ class _Run:
         self._body.append(message.get("body", b""))
         if not message.get("more_body", False):
             self.answered = True
-            self.connection.reply(self._status, self._headers, b"".join(self._body))
+            own = f"X-Nexus-Trace-Id: {self._trace_id}\r\nX-Request-Id: {self._request_id()}\r\n"
+            headers = self._headers + own.encode("latin-1")
+            self.connection.reply(self._status, headers, b"".join(self._body))
+
+    def _request_id(self) -> str:
+        given = self.incoming.header(b"x-request-id")
+        return header_text(given.decode("latin-1")[:128]) if given else self._trace_id
 
     def pause(self) -> None:
         """Answers here are small: nothing to pause."""

@@ -1,0 +1,151 @@
+"""How backends get out of rotation and back in: a breaker per backend, a gate per excluded model.
+
+The breaker is the fast path: failures in a row open it. A gate is put up when the hourly error rate excludes
+a (backend, model) pair. Both let one live request at a time through once their wait is over, and close after
+enough successes; a gate that closes makes the store forget the failures from before.
+"""
+
+import logging
+import random
+from collections.abc import Callable
+from functools import partial
+from typing import Protocol
+
+from nexus.core.clock import Clock
+from nexus.core.fleet import BackendView, FleetSnapshot
+from nexus.core.quality import exceeds
+from nexus.resilience.breaker import CircuitBreaker
+from nexus.resilience.breaker_config import BreakerState, CircuitBreakerConfig
+
+_log = logging.getLogger("nexus.quality.recovery")
+
+
+class RecoverySettings(Protocol):
+    """The quality settings that decide about exclusion."""
+
+    @property
+    def enabled(self) -> bool:
+        """Whether quality excludes at all."""
+        ...
+
+    @property
+    def recovery(self) -> str:
+        """`probe` or `window`."""
+        ...
+
+    @property
+    def error_rate_threshold(self) -> float:
+        """The share of failures from which on a pair is excluded."""
+        ...
+
+    @property
+    def min_samples(self) -> int:
+        """Outcomes a rate needs before it counts."""
+        ...
+
+
+class Fleet(Protocol):
+    """The backends, and the way to publish a new picture of them."""
+
+    snapshot: FleetSnapshot
+
+    def publish(self) -> None:
+        """Swap in a snapshot with the current figures."""
+        ...
+
+
+class Recovery:
+    """Puts breakers and gates on backends and takes gates away again.
+
+    Args:
+        fleet: the backends.
+        forgive: told (backend id, model) when a pair has recovered through probes.
+        quality: when a pair is excluded.
+        breaker: how breakers and gates open and close; None switches the breakers off (gates stay).
+        on_breaker: told (backend id, new state) of each change of a backend's breaker.
+        gate: like `breaker`, for the gates.
+        clock, rng: time, and the jitter of waits.
+    """
+
+    def __init__(
+        self,
+        *,
+        fleet: Fleet,
+        forgive: Callable[[str, str], None],
+        quality: RecoverySettings,
+        breaker: CircuitBreakerConfig | None,
+        gate: CircuitBreakerConfig,
+        on_breaker: Callable[[str, BreakerState], None],
+        clock: Clock,
+        rng: random.Random,
+    ) -> None:
+        self._fleet = fleet
+        self._forgive = forgive
+        self._quality = quality
+        self._breaker_config = breaker
+        self._gate_config = gate
+        self._on_breaker = on_breaker
+        self._clock = clock
+        self._rng = rng
+
+    def equip(self) -> None:
+        """Give every backend that has none a breaker. Call it when backends were added."""
+        if self._breaker_config is None:
+            return
+        for view in self._fleet.snapshot.backends:
+            if view.live.breaker is None:
+                breaker = CircuitBreaker(
+                    self._breaker_config, name=view.backend.id, clock=self._clock, rng=self._rng
+                )
+                breaker.add_listener(self._breaker_changed)
+                view.live.breaker = breaker
+
+    def review(self) -> None:
+        """Put up gates where the hourly rule excludes, take them away where it no longer does.
+
+        Call it after each recompute, once the snapshot has the new figures.
+        """
+        if not self._quality.enabled or self._quality.recovery != "probe":
+            return
+        for view in self._fleet.snapshot.backends:
+            for model in view.models:
+                self._review_pair(view, model)
+
+    def _review_pair(self, view: BackendView, model: str) -> None:
+        settings = self._quality
+        figures = view.quality_for(model, settings.min_samples)
+        excluded = figures is not None and exceeds(
+            figures, settings.error_rate_threshold, settings.min_samples
+        )
+        gates = view.live.gates
+        if excluded and model not in gates:
+            gate = CircuitBreaker(
+                self._gate_config, name=f"{view.backend.id}/{model}", clock=self._clock, rng=self._rng
+            )
+            gate.trip()
+            gate.add_listener(partial(self._gate_changed, view.backend.id, model))
+            gates[model] = gate
+            _log.warning(
+                "%s is excluded for %s: error rate %.1f%%",
+                view.backend.id,
+                model,
+                100.0 * figures.judged_rate if figures is not None else 0.0,
+            )
+        elif not excluded and model in gates:
+            del gates[model]
+            _log.info("%s is back for %s: its old failures have aged out", view.backend.id, model)
+
+    def _gate_changed(self, backend_id: str, model: str, _: str, __: str, new: str) -> None:
+        if new != BreakerState.CLOSED:
+            return
+        self._forgive(backend_id, model)
+        view = self._fleet.snapshot.view(backend_id)
+        if view is not None:
+            view.live.gates.pop(model, None)
+        self._fleet.publish()
+        _log.info("%s is back for %s: its probes succeeded", backend_id, model)
+
+    def _breaker_changed(self, backend_id: str, old: BreakerState, new: BreakerState) -> None:
+        log = _log.warning if new is BreakerState.OPEN else _log.info
+        log("the breaker of %s went from %s to %s", backend_id, old, new)
+        self._on_breaker(backend_id, new)
