@@ -1,7 +1,7 @@
 """Every setting as a list: its key, variable, flag, type in words, default and notes. Read off the model."""
 
 import types
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
@@ -131,6 +131,22 @@ def walk(model: type[BaseModel], prefix: tuple[str, ...] = ()) -> Iterator[Setti
 def all_settings() -> tuple[Setting, ...]:
     """Every setting that a variable and a flag exist for."""
     return tuple(walk(Config))
+
+
+def by_section() -> Mapping[str, tuple[Setting, ...]]:
+    """The settings of every table of the file; those above the tables come first, under an empty name."""
+    grouped: dict[str, list[Setting]] = {"": []}
+    for setting in all_settings():
+        if not setting.is_table:
+            grouped.setdefault(setting.section, []).append(setting)
+    return {section: tuple(settings) for section, settings in grouped.items()}
+
+
+def section_about(section: str) -> str:
+    """What a table is for, in a sentence."""
+    model = section_class(tuple(section.split(".")))
+    about = (model.__doc__ or "").partition(": ")[2] if model else ""
+    return about[:1].upper() + about[1:]
 
 
 def section_class(path: tuple[str | int, ...]) -> type[BaseModel] | None:

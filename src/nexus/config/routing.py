@@ -74,7 +74,10 @@ class RoutingConfig(Section):
         example='{ "llama3:70b" = ["llama3:8b"] }',
     )
     policies: Annotated[tuple[RoutingPolicy, ...], AsTuple] = setting(
-        (), "Rules by model name; the first whose pattern matches holds.", live=True
+        (),
+        "Rules by model name; the first whose pattern matches holds.",
+        live=True,
+        example='[{ model_pattern = "private-*", privacy = "restricted" }]',
     )
     budget: BudgetConfig = Field(
         default=BudgetConfig(), description="What cloud backends may cost per month."

@@ -3,7 +3,7 @@
 from textwrap import wrap
 
 from nexus.config.backend import BackendSettings
-from nexus.config.catalogue import Setting, all_settings, section_class, walk
+from nexus.config.catalogue import Setting, by_section, section_about, walk
 from nexus.config.values import to_toml
 
 _WIDTH = 100
@@ -34,22 +34,16 @@ def template() -> str:
     A line `#key = value` becomes a setting when its `#` is removed; all other comments are for people.
     """
     parts = [_HEAD]
-    section = ""
-    for setting in all_settings():
-        if setting.is_table or setting.key == "backends":
-            continue
-        if setting.section != section:
-            section = setting.section
+    for section, settings in by_section().items():
+        if section:
             parts.append(_header(section))
-        parts.append(_entry(setting))
+        parts += [_entry(setting) for setting in settings if setting.key != "backends"]
     parts.append(_BACKENDS + "".join(_backend_key(setting) for setting in walk(BackendSettings)))
     return "\n".join(parts)
 
 
 def _header(section: str) -> str:
-    model = section_class(tuple(section.split(".")))
-    about = (model.__doc__ or "").partition(": ")[2] if model else ""
-    return f"{_comment(about[:1].upper() + about[1:])}[{section}]\n"
+    return f"{_comment(section_about(section))}[{section}]\n"
 
 
 def _entry(setting: Setting) -> str:

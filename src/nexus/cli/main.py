@@ -1,0 +1,88 @@
+"""The entry of the `nexus` command: finds the verb, turns what goes wrong into one line and an exit code."""
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+from nexus import __version__
+
+_VERBS = ("serve", "config", "backends", "models", "health", "stats", "explain", "completions")
+_FAILED, _WRONG_USAGE, _INTERRUPTED = 1, 2, 130
+
+
+class VerbGroup(click.Group):
+    """Imports the module of a verb only when the verb is asked for, so that the command starts quickly."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The verbs, in the order a newcomer meets them."""
+        del ctx
+        return list(_VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The verb's command; each module of this package holds one of its own name."""
+        del ctx
+        if cmd_name not in _VERBS:
+            return None
+        command: click.Command = getattr(importlib.import_module(f"nexus.cli.{cmd_name}"), cmd_name)
+        return command
+
+
+@click.group(
+    cls=VerbGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
+)
+@click.version_option(__version__, "-V", "--version", message="nexus %(version)s")
+def nexus() -> None:
+    """One OpenAI-compatible endpoint in front of every model you run.
+
+    Nexus measures its backends on every request, routes around the ones that fail or stall, and can show why
+    it decided what it decided. Start with `nexus serve`.
+    """
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb and return the exit code.
+
+    0: fine, 1: the operation failed, 2: wrong usage or configuration, 130: interrupted.
+    """
+    try:
+        result = nexus.main(
+            args=None if argv is None else list(argv), prog_name="nexus", standalone_mode=False
+        )
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return _WRONG_USAGE
+    except click.ClickException as error:
+        _complain(_one_line(error))
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return _INTERRUPTED
+    except BrokenPipeError:
+        # the reader of our output left; what Python still holds for it must not raise again at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _FAILED
+    except Exception as error:
+        if os.environ.get("NEXUS_TRACEBACK"):
+            raise
+        _complain(f"{_described(error)} (NEXUS_TRACEBACK=1 shows where)")
+        return _FAILED
+    return result if isinstance(result, int) else 0
+
+
+def _complain(message: str) -> None:
+    click.echo(f"nexus: {message}", err=True)
+
+
+def _one_line(error: click.ClickException) -> str:
+    message = " ".join(error.format_message().split())
+    context = getattr(error, "ctx", None)
+    if isinstance(error, click.UsageError) and isinstance(context, click.Context):
+        return f"{message.rstrip('.')}. See `{context.command_path} --help`."
+    return message
+
+
+def _described(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
