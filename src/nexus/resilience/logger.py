@@ -5,6 +5,7 @@ structlog is imported by the first `get_logger`, because importing it takes long
 package.
 """
 
+import math
 import os
 import sys
 import traceback
@@ -21,7 +22,7 @@ from nexus.core.masking import MASK, mask_secrets
 _LEVELS = {"DEBUG": 10, "INFO": 20, "WARNING": 30, "WARN": 30, "ERROR": 40, "CRITICAL": 50}
 _FIXED = ("timestamp", "level", "service", "message")
 _MAX_DEPTH = 4
-# Numbers beyond this (and NaN) are written as text: readers of JSON differ in what they make of them.
+# What is beyond this, and infinity and NaN, is written as text: readers differ in what they make of it.
 _JSON_INTEGER = 2**63 - 1
 _SECRET_FIELDS = frozenset(
     {"api_key", "apikey", "authorization", "password", "passwd", "secret", "client_secret", "token"}
@@ -43,32 +44,32 @@ class StructuredLogger:
     def __init__(self, log: Any) -> None:
         self._log = log
 
-    def debug(self, message: str, *, error: BaseException | str | None = None, **fields: object) -> None:
+    def debug(self, message: str, /, *, error: BaseException | str | None = None, **fields: Any) -> None:
         """Write a line of level `debug`."""
         self._log.debug(message, fields=fields, error=error)
 
-    def info(self, message: str, *, error: BaseException | str | None = None, **fields: object) -> None:
+    def info(self, message: str, /, *, error: BaseException | str | None = None, **fields: Any) -> None:
         """Write a line of level `info`."""
         self._log.info(message, fields=fields, error=error)
 
-    def warning(self, message: str, *, error: BaseException | str | None = None, **fields: object) -> None:
+    def warning(self, message: str, /, *, error: BaseException | str | None = None, **fields: Any) -> None:
         """Write a line of level `warning`."""
         self._log.warning(message, fields=fields, error=error)
 
-    def error(self, message: str, *, error: BaseException | str | None = None, **fields: object) -> None:
+    def error(self, message: str, /, *, error: BaseException | str | None = None, **fields: Any) -> None:
         """Write a line of level `error`."""
         self._log.error(message, fields=fields, error=error)
 
-    def metric(self, name: str, value: float, unit: str = "", **fields: object) -> None:
+    def metric(self, name: str, value: float, unit: str = "", **fields: Any) -> None:
         """Write a number: message `metric`, fields `metric`, `value`, `unit`."""
         self.info("metric", metric=name, value=value, unit=unit, **fields)
 
-    def api_call(self, method: str, path: str, status: int, ms: float, **fields: object) -> None:
+    def api_call(self, method: str, path: str, status: int, ms: float, **fields: Any) -> None:
         """Write a call of an HTTP interface: message `api_call`; `ms` becomes `latency_ms`."""
         self.info("api_call", method=method, path=path, status=status, latency_ms=ms, **fields)
 
     def llm_call(
-        self, model: str, prompt_tokens: int, completion_tokens: int, ms: float, **fields: object
+        self, model: str, prompt_tokens: int, completion_tokens: int, ms: float, **fields: Any
     ) -> None:
         """Write a call of a model: message `llm_call`; adds `total_tokens`, and `ms` becomes `latency_ms`."""
         self.info(
@@ -81,7 +82,7 @@ class StructuredLogger:
             **fields,
         )
 
-    def tool_call(self, name: str, ok: bool, ms: float, **fields: object) -> None:
+    def tool_call(self, name: str, ok: bool, ms: float, **fields: Any) -> None:
         """Write a call of a tool: message `tool_call`; a failed one has level `warning`."""
         write = self.info if ok else self.warning
         write("tool_call", tool=name, ok=ok, latency_ms=ms, **fields)
@@ -146,7 +147,7 @@ class _Line:
             "message": _text(event.pop("event")),
         }
         for name, value in fields.items():
-            line[f"{name}_" if name in _FIXED else name] = _plain(name, value)
+            line[f"{name}_" if name in _FIXED else _encodable(name)] = _plain(name, value)
         if isinstance(error, BaseException):
             line["error_type"] = type(error).__name__
             line["stack_trace"] = _text("".join(traceback.format_exception(error)))
@@ -158,23 +159,29 @@ class _Line:
 
 
 def _plain(name: str, value: object, depth: int = 0) -> object:
-    """The value as JSON can hold it, without secrets; what is nested deeper than fields should be, as text."""
+    """The value as JSON can hold it, without secrets; what is nested too deep becomes text."""
     if name.lower().replace("-", "_") in _SECRET_FIELDS:
         return MASK
     if value is None or isinstance(value, bool):
         return value
-    if isinstance(value, int | float):
-        return value if -_JSON_INTEGER <= value <= _JSON_INTEGER else str(value)
+    if isinstance(value, int):
+        return value if abs(value) <= _JSON_INTEGER else str(value)
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
     if depth < _MAX_DEPTH and isinstance(value, Mapping):
-        return {_text(key): _plain(str(key), item, depth + 1) for key, item in value.items()}
+        return {_encodable(str(key)): _plain(str(key), item, depth + 1) for key, item in value.items()}
     if depth < _MAX_DEPTH and isinstance(value, list | tuple | set | frozenset):
         return [_plain("", item, depth + 1) for item in value]
     return _text(value)
 
 
 def _text(value: object) -> str:
+    return _encodable(mask_secrets(str(value)))
+
+
+def _encodable(text: str) -> str:
     # Half a surrogate pair would keep the line from being written.
-    return mask_secrets(str(value)).encode(errors="replace").decode()
+    return text.encode(errors="replace").decode()
 
 
 def _timestamp(seconds: float) -> str:

@@ -240,6 +240,27 @@ def test_a_ticket_from_before_the_change_is_ignored(clock):
     assert breaker.reserve() is None
 
 
+def test_a_gate_closed_meanwhile_lets_everybody_through(clock):
+    breaker = half_open(clock, success_threshold=1)
+    assert breaker.reserve() is not None
+    assert breaker.reserve() is None
+    breaker.record_success()
+    assert breaker.reserve() is not None
+    breaker.release()
+    assert breaker.permits()
+
+
+def test_the_wait_is_looked_at_again_under_the_lock(clock):
+    """Another thread may open it again between the look without the lock and the one with it."""
+    breaker = breaker_with(clock)
+    breaker.trip()
+    reading = clock.monotonic
+    answers = iter([10.0, 9.0])
+    clock.monotonic = lambda: next(answers)
+    assert breaker.state == "open"
+    clock.monotonic = reading
+
+
 def test_a_current_ticket_counts_when_closed(clock):
     breaker = breaker_with(clock)
     fail(breaker, 2)

@@ -3,6 +3,7 @@
 import asyncio
 import math
 import threading
+import time
 
 import pytest
 
@@ -192,6 +193,29 @@ async def test_a_waiter_is_refused_when_those_ahead_woke_too_late():
     assert await first
     assert not await second
     assert limiter.retry_after() == 1.0
+
+
+def test_a_thread_is_refused_when_those_ahead_woke_too_late():
+    clock = ManualClock(auto=False)
+    limiter = RateLimiter(rate=1.0, capacity=1, clock=clock)
+    assert limiter.acquire()
+    results: dict[str, bool] = {}
+
+    def take(name: str, timeout: float) -> None:
+        results[name] = limiter.acquire(timeout=timeout)
+
+    first = threading.Thread(target=take, args=("first", 1.0))
+    second = threading.Thread(target=take, args=("second", 2.0))
+    first.start()
+    while not clock.waiting:
+        time.sleep(0)
+    second.start()
+    while limiter.retry_after() < 3.0:
+        time.sleep(0)
+    clock.advance(1.5)
+    first.join()
+    second.join()
+    assert results == {"first": True, "second": False}
 
 
 def test_threads_that_try_once_get_no_more_than_the_capacity(clock):
