@@ -26,7 +26,7 @@ class AsgiBridge:
 
     def __call__(self, context: EdgeContext, connection: ClientConnection, incoming: Incoming) -> None:
         """Run the application for one request."""
-        run = _Run(connection, incoming, context.trace_ids.next())
+        run = _Run(context, connection, incoming)
         task = asyncio.get_running_loop().create_task(self._answer(context, run))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -51,9 +51,10 @@ class AsgiBridge:
 class _Run:
     """One request through the application: scope, receive and send. Also the connection's `Upflow`."""
 
-    def __init__(self, connection: ClientConnection, incoming: Incoming, trace_id: str) -> None:
+    def __init__(self, context: EdgeContext, connection: ClientConnection, incoming: Incoming) -> None:
         self.connection = connection
-        self._trace_id = trace_id
+        self._trace_id = context.trace_ids.next()
+        self._clock = context.clock
         self.incoming = incoming
         self.task: asyncio.Task[None] | None = None
         self.answered = False
@@ -101,7 +102,11 @@ class _Run:
         self._body.append(message.get("body", b""))
         if not message.get("more_body", False):
             self.answered = True
-            own = f"X-Nexus-Trace-Id: {self._trace_id}\r\nX-Request-Id: {self._request_id()}\r\n"
+            overhead_ms = (self._clock.monotonic() - self.incoming.received_at) * 1000.0
+            own = (
+                f"X-Nexus-Trace-Id: {self._trace_id}\r\nX-Request-Id: {self._request_id()}\r\n"
+                f"X-Nexus-Overhead-Ms: {overhead_ms:.3f}\r\n"
+            )
             headers = self._headers + own.encode("latin-1")
             self.connection.reply(self._status, headers, b"".join(self._body))
 

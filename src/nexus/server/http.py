@@ -24,6 +24,7 @@ _WRITE_BUFFER = 256 * 1024
 _STATUS_LINES = {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
 }
+_NO_UPGRADE = "Upgrading the connection is not supported: send the request without an Upgrade header."
 _VERSIONS = frozenset({"1.0", "1.1"})
 
 
@@ -99,7 +100,8 @@ class HttpConnection(asyncio.Protocol):
         except httptools.HttpParserError as error:
             self._refuse_unread(400, "invalid_request_error", f"The request is not valid HTTP/1.1: {error}")
         except httptools.HttpParserUpgrade:
-            self._refuse_unread(400, "invalid_request_error", "Upgrading the connection is not supported.")
+            # Refused where the head was complete, all but CONNECT, which is no upgrade to the parser.
+            self._refuse_unread(400, "invalid_request_error", _NO_UPGRADE)
 
     def pause_writing(self) -> None:
         """The client reads too slowly."""
@@ -320,6 +322,9 @@ class HttpConnection(asyncio.Protocol):
     def _check_head(self, reading: Incoming) -> None:
         if reading.version == "1.1" and reading.header(b"host") is None:
             self._refuse_unread(400, "invalid_request_error", "The request has no Host header.")
+            return
+        if self._parser.should_upgrade():
+            self._refuse_unread(400, "invalid_request_error", _NO_UPGRADE)
             return
         length = reading.header(b"content-length")
         if length is not None and int(length) > self._context.limits.max_body_bytes:
