@@ -143,7 +143,7 @@ class Exchange:
         request, target = self.request, attempt.target
         body = target.dialect.encode(request.surface, request.body, attempt.candidate.model, request.model)
         forwarded = self._client.forwarded
-        if self.shared.forward_authorization and not target.origin.sends_own_key:
+        if self.shared.forward_authorization and not target.has_own_key:
             forwarded += self._client.authorization
         return target.origin.post(target.paths[request.surface], forwarded, body)
 

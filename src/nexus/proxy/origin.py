@@ -1,9 +1,9 @@
 """Where an upstream is: a parsed base URL, and the request heads that go there, formatted once."""
 
+from collections.abc import Iterable
 from urllib.parse import urlsplit
 
 from nexus import __version__
-from nexus.core.backend import Backend
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _USER_AGENT = f"User-Agent: nexus/{__version__}\r\n"
@@ -12,21 +12,21 @@ _USER_AGENT = f"User-Agent: nexus/{__version__}\r\n"
 class Origin:
     """Host, port and transport security of one upstream, with the fixed part of every request to it.
 
-    `sends_own_key` says whether the backend has a key of its own, so that a client's is never forwarded.
+    Args:
+        url: absolute, with an optional path prefix and nothing behind it.
+        headers: sent with every request.
     """
 
-    __slots__ = ("common", "host", "key", "port", "prefix", "sends_own_key", "tls")
+    __slots__ = ("common", "host", "key", "port", "prefix", "tls")
 
-    def __init__(self, backend: Backend, auth_headers: tuple[tuple[str, str], ...]) -> None:
-        parts = urlsplit(backend.url)
+    def __init__(self, url: str, headers: Iterable[tuple[str, str]] = ()) -> None:
+        parts = urlsplit(url)
         self.tls = parts.scheme == "https"
         self.host = parts.hostname or ""
         self.port = parts.port or _DEFAULT_PORTS[parts.scheme]
         self.prefix = parts.path.rstrip("/")
         self.key = (self.host, self.port, self.tls)
-        self.sends_own_key = bool(auth_headers)
-        named = (*auth_headers, *backend.headers.items())
-        extra = "".join(f"{name}: {value}\r\n" for name, value in named)
+        extra = "".join(f"{name}: {value}\r\n" for name, value in headers)
         host = f"[{self.host}]" if ":" in self.host else self.host
         if self.port != _DEFAULT_PORTS[parts.scheme]:
             host = f"{host}:{self.port}"

@@ -8,14 +8,16 @@ from nexus.proxy.origin import Origin
 
 
 class Target:
-    """One backend, ready to be called."""
+    """One backend, ready to be called. With `has_own_key`, a client's key is never sent to it."""
 
-    __slots__ = ("_blocks", "backend", "dialect", "origin", "paths")
+    __slots__ = ("_blocks", "backend", "dialect", "has_own_key", "origin", "paths")
 
     def __init__(self, backend: Backend, dialect: Dialect) -> None:
         self.backend = backend
         self.dialect = dialect
-        self.origin = Origin(backend, dialect.auth_headers(backend))
+        own_key = dialect.auth_headers(backend)
+        self.origin = Origin(backend.url, (*own_key, *backend.headers.items()))
+        self.has_own_key = bool(own_key)
         self.paths = {surface: dialect.target(surface) for surface in Surface}
         self._blocks: dict[tuple[str, bool], bytes] = {}
 
