@@ -1,0 +1,164 @@
+"""Why a decision came out as it did, as people and other programs read it."""
+
+from collections.abc import Mapping
+from typing import Literal, cast
+
+import msgspec
+from msgspec import Struct
+
+from nexus.core.decision import Candidate, Decision, Verdict
+from nexus.core.fleet import FleetSnapshot
+from nexus.core.request import Needs, Request
+
+_TIE_WIDTH = 1e-6
+
+
+class ExplainedConstraints(Struct, frozen=True):
+    """What held for the request: privacy, the lowest tier (None: any), and what a header said of tiers."""
+
+    restricted: bool
+    required_tier: int | None
+    flexible: bool | None
+
+
+class ExplainedRequest(Struct, frozen=True):
+    """What was asked for."""
+
+    model: str
+    resolved_model: str
+    task: str
+    needs: Needs
+    constraints: ExplainedConstraints
+
+
+class ExplainedCandidate(Struct, frozen=True):
+    """One backend and what became of it.
+
+    `rank` counts from 1 and is None for excluded ones, as is `score`. `terms` are the numbers the score was
+    made of, and the estimated cost where it is known. `reason` says why it was excluded, or why it is used
+    although it would normally not be; else it is None.
+    """
+
+    backend: str
+    model: str
+    status: Literal["chosen", "ranked", "excluded"]
+    rank: int | None
+    score: float | None
+    terms: Mapping[str, float]
+    excluded_by: str | None
+    reason: str | None
+    suggested_action: str | None
+
+
+class Explanation(Struct, frozen=True):
+    """The whole decision. `propensity` is the chance the chosen backend had; None where none was chosen."""
+
+    request: ExplainedRequest
+    outcome: str
+    chosen: str | None
+    route_reason: str
+    candidates: tuple[ExplainedCandidate, ...]
+    propensity: float | None
+
+    def to_dict(self) -> dict[str, object]:
+        """The same as plain dicts, lists, strings and numbers."""
+        return cast("dict[str, object]", msgspec.to_builtins(self))
+
+
+def explain(decision: Decision, request: Request, snapshot: FleetSnapshot) -> Explanation:
+    """Put a decision into words: every backend of the snapshot appears, with its rank or its exclusion."""
+    candidates = [_ranked(candidate, rank) for rank, candidate in enumerate(decision.candidates, 1)]
+    candidates.extend(
+        _excluded(each.backend, each.model, each.reconciler, each.reason, each.suggested_action)
+        for each in decision.rejections
+    )
+    mentioned = {each.backend for each in candidates}
+    reason = _not_serving(decision)
+    candidates.extend(
+        _excluded(
+            view.backend.id,
+            decision.resolved_model,
+            "RequestAnalyzer",
+            reason,
+            "Load the model on this backend, or ask for one that it serves",
+        )
+        for view in snapshot.backends
+        if view.backend.id not in mentioned
+    )
+    routed = decision.verdict is Verdict.ROUTE
+    constraints = ExplainedConstraints(
+        decision.restricted or request.constraints.restricted,
+        decision.required_tier,
+        request.constraints.flexible,
+    )
+    return Explanation(
+        request=ExplainedRequest(
+            decision.model, decision.resolved_model, request.task.value, request.needs, constraints
+        ),
+        outcome=decision.verdict.value,
+        chosen=decision.candidates[0].view.backend.id if routed else None,
+        route_reason=decision.route_reason,
+        candidates=tuple(candidates),
+        propensity=_propensity(decision.candidates) if routed else None,
+    )
+
+
+def _ranked(candidate: Candidate, rank: int) -> ExplainedCandidate:
+    terms = dict(candidate.terms)
+    if candidate.cost_usd is not None:
+        terms["cost_usd"] = candidate.cost_usd
+    return ExplainedCandidate(
+        backend=candidate.view.backend.id,
+        model=candidate.model,
+        status="chosen" if rank == 1 else "ranked",
+        rank=rank,
+        score=candidate.score,
+        terms=terms,
+        excluded_by=None,
+        reason=_caution(candidate),
+        suggested_action=None,
+    )
+
+
+def _caution(candidate: Candidate) -> str | None:
+    if candidate.degraded:
+        return "Degraded, used because no better backend is available"
+    if candidate.probe:
+        return "Excluded until now, this attempt tests whether it has recovered"
+    return None
+
+
+def _excluded(backend: str, model: str, reconciler: str, reason: str, action: str) -> ExplainedCandidate:
+    return ExplainedCandidate(
+        backend=backend,
+        model=model,
+        status="excluded",
+        rank=None,
+        score=None,
+        terms={},
+        excluded_by=reconciler,
+        reason=reason,
+        suggested_action=action,
+    )
+
+
+def _not_serving(decision: Decision) -> str:
+    reason = f'Does not serve model "{decision.resolved_model}"'
+    if decision.served_model != decision.resolved_model:
+        reason += f' or its fallback "{decision.served_model}"'
+    return reason
+
+
+def _propensity(candidates: tuple[Candidate, ...]) -> float:
+    """One in the number of candidates that tie with the first; 1 where a rule put it first.
+
+    Only the breaking of ties is left to chance. A test, or a preferred backend, is put first by rule, which
+    shows in its being alone of its kind or in a better score further down.
+    """
+    first = candidates[0]
+    if first.probe or any(each.score > first.score + _TIE_WIDTH for each in candidates):
+        return 1.0
+    ties = sum(
+        each.score > first.score - _TIE_WIDTH for each in candidates if each.degraded == first.degraded
+    )
+    return 1.0 / ties

@@ -1,0 +1,228 @@
+"""The pipeline: six stages in order, for the model and then for each fallback, until somebody can answer."""
+
+import logging
+from collections.abc import Callable
+from random import Random
+from time import perf_counter
+from typing import Protocol
+
+from nexus.config.model import BreakerSettings, QualitySettings, RoutingConfig
+from nexus.core.decision import Decision, RejectCause, Verdict
+from nexus.core.fleet import FleetSnapshot
+from nexus.core.request import Request
+from nexus.routing.explanation import explain
+from nexus.routing.intent import Intent, Reconciler
+from nexus.routing.plan import PlanBook, Route
+from nexus.routing.reconcilers.analyzer import RequestAnalyzer
+from nexus.routing.reconcilers.budget import BudgetReconciler
+from nexus.routing.reconcilers.privacy import PrivacyReconciler
+from nexus.routing.reconcilers.quality import QualityReconciler
+from nexus.routing.reconcilers.scheduler import SchedulerReconciler
+from nexus.routing.reconcilers.tier import TierReconciler
+from nexus.routing.strategies.table import strategy_for
+
+_log = logging.getLogger("nexus.routing")
+
+
+class StageObserver(Protocol):
+    """Who wants to know how long each stage took: one call per stage and request.
+
+    What a stage did for several models of a chain is added up. Going on down the chain after attempts failed,
+    and previews, are not reported.
+    """
+
+    def observe(self, stage_index: int, seconds: float) -> None:
+        """`stage_index` counts in the order of `Router.stage_names`."""
+        ...
+
+
+class Router:
+    """Decides where requests go. Pure apart from turns and log lines: no I/O, no locks, no clock.
+
+    Args:
+        routing, quality, breaker: the settings; a change of settings makes a new router.
+        rng: breaks ties and starts turns.
+        stage_observer: told the time of each stage, once per request; None measures nothing.
+        timer: reads seconds for `stage_observer`.
+    """
+
+    def __init__(
+        self,
+        routing: RoutingConfig,
+        quality: QualitySettings,
+        breaker: BreakerSettings,
+        *,
+        rng: Random,
+        stage_observer: StageObserver | None = None,
+        timer: Callable[[], float] = perf_counter,
+    ) -> None:
+        breakers = breaker.enabled
+        strategy = strategy_for(routing, quality, rng)
+        self._stages: tuple[Reconciler, ...] = (
+            RequestAnalyzer(),
+            PrivacyReconciler(),
+            BudgetReconciler(routing.budget),
+            TierReconciler(breakers=breakers),
+            QualityReconciler(quality, breakers=breakers),
+            SchedulerReconciler(strategy, quality, breakers=breakers),
+        )
+        self._strategy_name = strategy.name()
+        self._book = PlanBook(routing, quality)
+        self._observer = stage_observer
+        self._timer = timer
+
+    @property
+    def stage_names(self) -> tuple[str, ...]:
+        """The stages in order, as metrics call them."""
+        return tuple(stage.name() for stage in self._stages)
+
+    def decide(
+        self,
+        request: Request,
+        snapshot: FleetSnapshot,
+        now: float,
+        *,
+        chain_start: int = 0,
+        preview: bool = False,
+    ) -> Decision:
+        """Where the request is to go.
+
+        The chain is the model after aliases and then its fallbacks; the decision is for the first of them,
+        from position `chain_start` on, that some backend can answer for. `now` is a monotonic reading in
+        seconds. `preview` is for explaining: nothing is measured and no turn is taken.
+
+        The verdict is `route` with the candidates in the order of attempts; `queue` when the only thing in
+        the way is that backends are full; else `reject` with a cause.
+        """
+        route = self._book.route(request.model, snapshot)
+        if not route.known:
+            return self._unknown(route, snapshot)
+        intent = Intent(request, snapshot, now, route, preview=preview)
+        decision = self._follow(intent, chain_start)
+        if _log.isEnabledFor(logging.DEBUG):
+            fields = {
+                "trace_id": request.trace_id,
+                "decision": explain(decision, request, snapshot).to_dict(),
+            }
+            _log.debug("decision %s", fields, extra=fields)
+        return decision
+
+    def _follow(self, intent: Intent, chain_start: int) -> Decision:
+        """Go down the chain until a model has candidates."""
+        legs = intent.route.legs
+        measure = self._observer is not None and chain_start == 0 and not intent.preview
+        spent = [0.0] * len(self._stages) if measure else None
+        queue_at = -1
+        index = chain_start
+        while index < len(legs):
+            intent.enter(legs[index])
+            if spent is None:
+                self._run(intent)
+            else:
+                self._run_measured(intent, spent)
+            if intent.ranked:
+                break
+            if intent.saturated and queue_at < 0:
+                queue_at = index
+            index += 1
+        if spent is not None:
+            self._report(spent)
+        if intent.ranked:
+            return self._routed(intent, index)
+        return _nothing_left(intent, chain_start, queue_at)
+
+    def _run(self, intent: Intent) -> None:
+        for stage in self._stages:
+            stage.reconcile(intent)
+            if not intent.candidates:
+                return
+
+    def _run_measured(self, intent: Intent, spent: list[float]) -> None:
+        timer = self._timer
+        before = timer()
+        for index, stage in enumerate(self._stages):
+            stage.reconcile(intent)
+            after = timer()
+            spent[index] += after - before
+            before = after
+            if not intent.candidates:
+                return
+
+    def _report(self, spent: list[float]) -> None:
+        if self._observer is not None:
+            for index, seconds in enumerate(spent):
+                self._observer.observe(index, seconds)
+
+    def _routed(self, intent: Intent, index: int) -> Decision:
+        ranked = intent.ranked
+        if index > 0:
+            reason = "fallback"
+        elif ranked[0].probe:
+            reason = "probe"
+        elif len(ranked) == 1:
+            reason = "only-candidate"
+        else:
+            reason = self._strategy_name
+        route = intent.route
+        return Decision(
+            Verdict.ROUTE,
+            route.model,
+            route.resolved,
+            intent.plan.model,
+            ranked,
+            tuple(intent.rejections),
+            reason,
+            intent.restricted,
+            intent.required_tier,
+            index,
+            len(route.legs),
+        )
+
+    def _unknown(self, route: Route, snapshot: FleetSnapshot) -> Decision:
+        return Decision(
+            verdict=Verdict.REJECT,
+            model=route.model,
+            resolved_model=route.resolved,
+            served_model=route.resolved,
+            candidates=(),
+            rejections=(),
+            route_reason="",
+            chain_length=len(route.legs),
+            cause=RejectCause.UNKNOWN_MODEL,
+            close_names=self._book.close_names(route.model, snapshot),
+        )
+
+
+def _nothing_left(intent: Intent, chain_start: int, queue_at: int) -> Decision:
+    """Wait for a place where one is all that is missing, else refuse and say when it may be better.
+
+    The position is the model to go on with: the first one that is merely full, else where this one began.
+    """
+    route = intent.route
+    queue = queue_at >= 0
+    position = queue_at if queue else min(chain_start, len(route.legs) - 1)
+    cause: RejectCause | None = None
+    retry_after: float | None = intent.shortest_wait
+    if queue:
+        retry_after = None
+    elif intent.shortest_block is not None:
+        cause = RejectCause.RATE_LIMITED
+        retry_after = intent.shortest_block
+    else:
+        cause = RejectCause.EXCLUDED
+    leg = route.legs[position]
+    return Decision(
+        verdict=Verdict.QUEUE if queue else Verdict.REJECT,
+        model=route.model,
+        resolved_model=route.resolved,
+        served_model=leg.plan.model,
+        candidates=(),
+        rejections=tuple(intent.rejections),
+        route_reason="",
+        restricted=leg.restricted or intent.request.constraints.restricted,
+        required_tier=leg.required_tier,
+        chain_index=position,
+        chain_length=len(route.legs),
+        cause=cause,
+        retry_after=retry_after,
+    )

@@ -1,0 +1,191 @@
+"""What can be worked out once per snapshot and model name, so that a decision only reads it.
+
+Nothing in here depends on a request or on the time. Only names that some backend or the configuration knows
+are kept, so a client that makes names up can't fill the memory.
+"""
+
+import sys
+
+from msgspec import Struct
+
+from nexus.config.model import QualitySettings, RoutingConfig
+from nexus.core.backend import ModelInfo, Zone
+from nexus.core.fleet import BackendLive, BackendStatus, BackendView, FleetSnapshot, Price
+from nexus.core.quality import QualityView, exceeds
+from nexus.routing.names import Rule, alias_path, close_names, higher_tier, matching_rule
+
+NO_LIMIT = sys.maxsize
+_MAX_ROUTES = 4096
+
+
+class Option(Struct, frozen=True):
+    """One backend that serves the model, with what a decision reads of it at hand.
+
+    `index` is its place among the options of its model. `limit` is the configured concurrency (`NO_LIMIT`
+    without one). `quality` are the figures that judge this pair of backend and model; `excess` says in words
+    that they are over the error threshold, and is None where they are not.
+    """
+
+    index: int
+    view: BackendView
+    live: BackendLive
+    backend_id: str
+    model: str
+    info: ModelInfo
+    priority: int
+    tier: int
+    limit: int
+    avg_ttft_ms: int
+    is_open: bool
+    is_cloud: bool
+    unhealthy: bool
+    excess: str | None
+    quality: QualityView | None
+    price: Price | None
+
+
+class ModelPlan(Struct, frozen=True):
+    """The backends of one model, and which checks can be skipped for all of them at once.
+
+    `least_context` is the smallest known context length (`NO_LIMIT`: none is known); `exceeded` are the
+    options over the error threshold; `lowest_tier` is None where no backend serves the model.
+    """
+
+    model: str
+    options: tuple[Option, ...]
+    least_context: int
+    lacks_ability: bool
+    has_open: bool
+    has_cloud: bool
+    has_price: bool
+    exceeded: tuple[Option, ...]
+    lowest_tier: int | None
+
+
+class Leg(Struct, frozen=True):
+    """One model of the chain and what policies demand of whoever answers for it."""
+
+    plan: ModelPlan
+    restricted: bool
+    required_tier: int | None
+
+
+class Route(Struct, frozen=True):
+    """The model a name leads to and its fallbacks. `known`: some backend serves one of them."""
+
+    model: str
+    resolved: str
+    legs: tuple[Leg, ...]
+    known: bool
+
+
+class PlanBook:
+    """Plans of the current snapshot, made on first use and dropped with the snapshot."""
+
+    def __init__(self, routing: RoutingConfig, quality: QualitySettings) -> None:
+        self._aliases = dict(routing.aliases)
+        self._fallbacks = {name: tuple(chain) for name, chain in routing.fallbacks.items()}
+        self._policies = tuple(routing.policies)
+        self._min_samples = quality.min_samples
+        self._threshold = quality.error_rate_threshold
+        self._snapshot: FleetSnapshot | None = None
+        self._routes: dict[str, Route] = {}
+        self._plans: dict[str, ModelPlan] = {}
+
+    def route(self, name: str, snapshot: FleetSnapshot) -> Route:
+        """The route of a name under this snapshot."""
+        if snapshot is not self._snapshot:
+            self._routes = {}
+            self._plans = {}
+            self._snapshot = snapshot
+        route = self._routes.get(name)
+        if route is None:
+            route = self._compile(name, snapshot)
+            if route.known and len(self._routes) < _MAX_ROUTES:
+                self._routes[name] = route
+        return route
+
+    def close_names(self, name: str, snapshot: FleetSnapshot) -> tuple[str, ...]:
+        """Known model names and aliases that look like this one."""
+        return close_names(name, (*snapshot.by_model, *self._aliases))
+
+    def _compile(self, name: str, snapshot: FleetSnapshot) -> Route:
+        path = alias_path(name, self._aliases)
+        fallbacks = next((self._fallbacks[step] for step in path if step in self._fallbacks), ())
+        rule = matching_rule(path, self._policies)
+        plan = self._plan(path[-1], snapshot)
+        legs = [Leg(plan, rule.restricted, rule.min_tier)]
+        floor = higher_tier(rule.min_tier, plan.lowest_tier)
+        seen = {path[-1]}
+        for fallback in fallbacks:
+            fallback_path = alias_path(fallback, self._aliases)
+            if fallback_path[-1] not in seen:
+                seen.add(fallback_path[-1])
+                legs.append(self._fallback_leg(fallback_path, rule, floor, snapshot))
+        known = any(leg.plan.options for leg in legs)
+        return Route(name, path[-1], tuple(legs), known)
+
+    def _fallback_leg(
+        self, path: tuple[str, ...], asked: Rule, floor: int | None, snapshot: FleetSnapshot
+    ) -> Leg:
+        """A fallback keeps what was demanded of the model asked for, and adds its own policies."""
+        own = matching_rule(path, self._policies)
+        return Leg(
+            self._plan(path[-1], snapshot),
+            asked.restricted or own.restricted,
+            higher_tier(floor, own.min_tier),
+        )
+
+    def _plan(self, model: str, snapshot: FleetSnapshot) -> ModelPlan:
+        plan = self._plans.get(model)
+        if plan is None:
+            views = snapshot.by_model.get(model, ())
+            options = tuple(self._option(index, view, model) for index, view in enumerate(views))
+            plan = _plan_of(model, options)
+            if options:
+                self._plans[model] = plan
+        return plan
+
+    def _option(self, index: int, view: BackendView, model: str) -> Option:
+        backend = view.backend
+        quality = view.quality_for(model, self._min_samples)
+        return Option(
+            index=index,
+            view=view,
+            live=view.live,
+            backend_id=backend.id,
+            model=model,
+            info=view.models.get(model) or ModelInfo(model),
+            priority=backend.priority,
+            tier=backend.tier,
+            limit=backend.max_concurrency or NO_LIMIT,
+            avg_ttft_ms=quality.metrics.avg_ttft_ms if quality else 0,
+            is_open=backend.zone is Zone.OPEN,
+            is_cloud=backend.type.is_cloud,
+            unhealthy=view.status is BackendStatus.UNHEALTHY,
+            excess=self._excess(quality),
+            quality=quality,
+            price=view.prices.get(model),
+        )
+
+    def _excess(self, quality: QualityView | None) -> str | None:
+        if quality is None or not exceeds(quality, self._threshold, self._min_samples):
+            return None
+        return f"Error rate {quality.judged_rate:.1%} exceeds threshold {self._threshold:.1%}"
+
+
+def _plan_of(model: str, options: tuple[Option, ...]) -> ModelPlan:
+    infos = [option.info for option in options]
+    return ModelPlan(
+        model=model,
+        options=options,
+        least_context=min(
+            (i.context_length for i in infos if i.context_length is not None), default=NO_LIMIT
+        ),
+        lacks_ability=any(False in (i.vision, i.tools, i.json_mode, i.embedding) for i in infos),
+        has_open=any(option.is_open for option in options),
+        has_cloud=any(option.is_cloud for option in options),
+        has_price=any(option.price is not None for option in options),
+        exceeded=tuple(option for option in options if option.excess is not None),
+        lowest_tier=min((option.tier for option in options), default=None),
+    )

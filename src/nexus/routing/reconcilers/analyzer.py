@@ -1,0 +1,65 @@
+"""Sets the candidates: the backends that serve the model and can do what the request needs."""
+
+from nexus.core.request import Needs, Surface
+from nexus.routing.intent import Intent
+from nexus.routing.plan import Option
+
+TITLE = "RequestAnalyzer"
+
+
+class RequestAnalyzer:
+    """Keeps the backends that serve the model, have the abilities asked for, and have enough context.
+
+    What a backend did not say of its model is not held against it.
+    """
+
+    def name(self) -> str:
+        """`analyzer`."""
+        return "analyzer"
+
+    def reconcile(self, intent: Intent) -> None:
+        """Set `candidates` from the model's plan."""
+        plan = intent.plan
+        request = intent.request
+        needs = request.needs
+        needed = needs.input_tokens + (needs.max_output_tokens or 0)
+        special = needs.vision or needs.tools or needs.json_mode or request.surface is Surface.EMBEDDING
+        if needed <= plan.least_context and not (special and plan.lacks_ability):
+            intent.candidates = plan.options
+            return
+        kept = []
+        for option in plan.options:
+            objection = _missing_ability(option, request.surface, needs) or _short_context(option, needs)
+            if objection is None:
+                kept.append(option)
+            else:
+                intent.reject(option, TITLE, *objection)
+        intent.candidates = kept
+
+
+def _missing_ability(option: Option, surface: Surface, needs: Needs) -> tuple[str, str] | None:
+    info = option.info
+    checks = (
+        (needs.vision, info.vision, "images"),
+        (needs.tools, info.tools, "tools"),
+        (needs.json_mode, info.json_mode, "JSON mode"),
+        (surface is Surface.EMBEDDING, info.embedding, "embeddings"),
+    )
+    for needed, able, what in checks:
+        if needed and able is False:
+            reason = f'Model "{option.model}" does not support {what} on this backend'
+            return reason, f"Ask for a model that supports {what}, or send the request without them"
+    return None
+
+
+def _short_context(option: Option, needs: Needs) -> tuple[str, str] | None:
+    length = option.info.context_length
+    output = needs.max_output_tokens or 0
+    needed = needs.input_tokens + output
+    if length is None or needed <= length:
+        return None
+    reason = (
+        f"Context of {length} tokens is too short for {needed} "
+        f"(about {needs.input_tokens} input and {output} output)"
+    )
+    return reason, "Shorten the prompt, ask for fewer output tokens, or use a model with a longer context"

@@ -1,0 +1,1 @@
+"""The ways to rank backends that could all answer, one per file."""
