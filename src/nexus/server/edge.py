@@ -59,6 +59,10 @@ class ClientConnection(Downstream, Protocol):
         """Close unless a request is being answered."""
         ...
 
+    def abort_now(self) -> None:
+        """Close at once."""
+        ...
+
 
 class Handler(Protocol):
     """Takes one complete request and sees to its answer."""

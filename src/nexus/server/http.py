@@ -255,6 +255,10 @@ class HttpConnection(asyncio.Protocol):
         if self.incoming is None:
             self.transport.close()
 
+    def abort_now(self) -> None:
+        """Close at once; whoever is answering learns that the client is gone."""
+        self.transport.abort()
+
     # --- steps
 
     def _handle(self, incoming: Incoming) -> None:

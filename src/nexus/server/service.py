@@ -1,0 +1,127 @@
+"""The running process: listening, background work, and a shutdown that lets requests finish."""
+
+import asyncio
+import logging
+import signal
+from collections.abc import Callable
+
+from msgspec import Struct
+
+from nexus.core.clock import Clock
+from nexus.core.errors import NexusError
+from nexus.server.edge import EdgeContext
+from nexus.server.http import HttpConnection
+
+_log = logging.getLogger("nexus.server")
+_BACKLOG = 4096
+_DRAIN_POLL_SECONDS = 0.02
+
+
+class Periodic(Struct, frozen=True):
+    """Background work: `run` every `seconds`. It must return quickly: it runs on the event loop."""
+
+    name: str
+    seconds: float
+    run: Callable[[], None]
+
+
+class ListenError(NexusError):
+    """The address can't be listened on."""
+
+
+class Service:
+    """Serves clients until told to stop.
+
+    Args:
+        edge: the shared side of all connections.
+        active: how many inference requests are not answered in full yet.
+        clock: for background work and the grace time.
+        grace_seconds: how long requests in flight may take to finish at the end.
+        periodics: background work.
+    """
+
+    def __init__(
+        self,
+        *,
+        edge: EdgeContext,
+        active: Callable[[], int],
+        clock: Clock,
+        grace_seconds: float,
+        periodics: tuple[Periodic, ...],
+    ) -> None:
+        self._edge = edge
+        self._active = active
+        self._clock = clock
+        self._grace_seconds = grace_seconds
+        self._periodics = periodics
+        self._stop = asyncio.Event()
+        self._stop_now = asyncio.Event()
+        self._server: asyncio.Server | None = None
+
+    async def listen(self, host: str, port: int) -> int:
+        """Accept clients; returns the port, which matters for port 0.
+
+        Raises:
+            ListenError: the address is taken or not ours.
+        """
+        loop = asyncio.get_running_loop()
+        try:
+            self._server = await loop.create_server(
+                lambda: HttpConnection(self._edge), host, port, backlog=_BACKLOG
+            )
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise ListenError(
+                f"can't listen on {host}:{port}: {reason}; choose another address with --host and --port"
+            ) from error
+        return int(self._server.sockets[0].getsockname()[1])
+
+    def stop(self) -> None:
+        """Begin the shutdown; a second call ends at once."""
+        if self._stop.is_set():
+            self._stop_now.set()
+        self._stop.set()
+
+    async def run(self) -> None:
+        """Serve until SIGTERM, SIGINT or `stop()`, then let what is in flight finish."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.stop)
+        tasks = [loop.create_task(self._repeat(each), name=each.name) for each in self._periodics]
+        try:
+            await self._stop.wait()
+            await self._drain()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.remove_signal_handler(number)
+
+    async def _drain(self) -> None:
+        """Take no new requests, and wait for those in flight as long as the grace time allows."""
+        edge = self._edge
+        edge.draining = True
+        if self._server is not None:
+            self._server.close()
+        waiting = self._active()
+        if waiting:
+            _log.info("shutting down: %d requests are still being answered", waiting)
+        for connection in list(edge.connections):
+            connection.close_if_idle()
+        deadline = self._clock.monotonic() + self._grace_seconds
+        while edge.connections and not self._stop_now.is_set() and self._clock.monotonic() < deadline:
+            await asyncio.sleep(_DRAIN_POLL_SECONDS)
+        if edge.connections:
+            _log.warning("cut off %d connections that had not finished", len(edge.connections))
+        for connection in list(edge.connections):
+            connection.abort_now()
+        await asyncio.sleep(0)
+
+    async def _repeat(self, work: Periodic) -> None:
+        while True:
+            await self._clock.sleep_async(work.seconds)
+            try:
+                work.run()
+            except Exception:  # noqa: BLE001  # reason: one failed round must not end all later ones
+                _log.exception("background work %r failed", work.name)
