@@ -110,7 +110,8 @@ class Service:
         for connection in list(edge.connections):
             connection.close_if_idle()
         deadline = self._clock.monotonic() + self._grace_seconds
-        while edge.connections and not self._stop_now.is_set() and self._clock.monotonic() < deadline:
+        # An event would have to be kept up to date by every connection, for this one moment.
+        while edge.connections and not self._stop_now.is_set() and self._clock.monotonic() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(_DRAIN_POLL_SECONDS)
         if edge.connections:
             _log.warning("cut off %d connections that had not finished", len(edge.connections))
