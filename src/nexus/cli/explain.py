@@ -37,8 +37,9 @@ _EXCLUDED = (
 def explain(model: str, file: str | None, url: str, api_key: str, *, as_json: bool) -> None:
     """Show how a request would be routed, and why.
 
-    The gateway decides as for a real request, but sends nothing to a backend. Lists every backend and model that was considered, its rank and score with the terms it is made of, and
-    for those left out which stage objected, why, and what would change that.
+    The gateway decides as it would for a real request, but sends nothing to a backend. Lists every backend
+    and model that was considered: the rank and the score with its terms, and for those left out which stage
+    objected, why, and what would change that.
     """
     body = {"messages": [{"role": "user", "content": "hello"}]} if file is None else _read_body(file)
     reply = Gateway(url, api_key).post("/v1/routing/explain", {**body, "model": model})

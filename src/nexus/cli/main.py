@@ -79,7 +79,8 @@ def _one_line(error: click.ClickException) -> str:
     message = " ".join(error.format_message().split())
     context = getattr(error, "ctx", None)
     if isinstance(error, click.UsageError) and isinstance(context, click.Context):
-        return f"{message.rstrip('.')}. See `{context.command_path} --help`."
+        end = "" if message.endswith((".", "?")) else "."
+        return f"{message}{end} See `{context.command_path} --help`."
     return message
 
 
