@@ -1,11 +1,11 @@
 """One check of one backend, against real sockets."""
 
 import pytest
-from tests.unit.backends.canned_upstream import CannedServer, fetch, models_body
 
 from nexus.backends.check import CheckResult, check_backend
 from nexus.core.backend import Backend, BackendType, ModelInfo
 from nexus.dialects.table import dialect_for
+from tests.unit.backends.canned_upstream import CannedServer, fetch, models_body
 
 LIST = "/v1/models"
 

@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator
 
 import pytest
 from msgspec import Struct, structs
-from tests.unit.backends.canned_upstream import CannedServer, fetch, models_body, until
 
 from nexus.backends.fetch import FetchResult
 from nexus.backends.health import HealthCounter, HealthMonitor
@@ -16,6 +15,7 @@ from nexus.backends.registry import Fleet, StatusChange
 from nexus.core.backend import Backend
 from nexus.core.fleet import BackendStatus, SpendMeter
 from nexus.testing import ManualClock
+from tests.unit.backends.canned_upstream import CannedServer, fetch, models_body, until
 
 LIST = "/v1/models"
 UP = (200, models_body("m"))
