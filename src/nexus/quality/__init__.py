@@ -1,0 +1,21 @@
+"""Outcomes per agent in constant memory: error rates, time to first token, and who fails too often.
+
+Works without the gateway; see `QualityMetricsStore`.
+"""
+
+from nexus.core.quality import AgentQualityMetrics, QualityView, exceeds
+from nexus.quality.agent import AgentFigures
+from nexus.quality.config import QualityConfig
+from nexus.quality.loop import OverThreshold, QualityLoop
+from nexus.quality.store import QualityMetricsStore
+
+__all__ = [
+    "AgentFigures",
+    "AgentQualityMetrics",
+    "OverThreshold",
+    "QualityConfig",
+    "QualityLoop",
+    "QualityMetricsStore",
+    "QualityView",
+    "exceeds",
+]
