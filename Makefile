@@ -33,7 +33,7 @@ demo: $(RUN_STAMP)  ## two real model servers, a failing one, the gateway and li
 	$(BIN)/nexus demo $(ARGS)
 
 test: $(DEV_STAMP)  ## the whole test suite with line and branch coverage (ARGS: arguments of pytest)
-	$(BIN)/python -m pytest --cov $(ARGS)
+	$(BIN)/python -m pytest --cov=nexus $(ARGS)
 
 unit: $(DEV_STAMP)  ## the unit tests alone, without coverage
 	$(LIMIT) $(BIN)/python -m pytest tests/unit $(ARGS)
