@@ -1,5 +1,56 @@
 """Shipped fakes for tests of Nexus and of code that uses its libraries."""
 
+from nexus.testing.answers import Answer
+from nexus.testing.behaviours import (
+    BrokenJson,
+    Close,
+    Cut,
+    Delay,
+    EmptyChoices,
+    ErrorBody,
+    Hang,
+    Insert,
+    NoDone,
+    Page,
+    Raw,
+    Relay,
+    Reset,
+    Split,
+    Status,
+    Trickle,
+    Where,
+)
 from nexus.testing.clock import ManualClock
+from nexus.testing.faulty_backend import FaultyBackend
+from nexus.testing.llama_process import LlamaServer, LlamaServerError
+from nexus.testing.weights import ModelUnavailableError, find_weights
+from nexus.testing.wire import Behaviour, ReceivedRequest
 
-__all__ = ["ManualClock"]
+__all__ = [
+    "Answer",
+    "Behaviour",
+    "BrokenJson",
+    "Close",
+    "Cut",
+    "Delay",
+    "EmptyChoices",
+    "ErrorBody",
+    "FaultyBackend",
+    "Hang",
+    "Insert",
+    "LlamaServer",
+    "LlamaServerError",
+    "ManualClock",
+    "ModelUnavailableError",
+    "NoDone",
+    "Page",
+    "Raw",
+    "ReceivedRequest",
+    "Relay",
+    "Reset",
+    "Split",
+    "Status",
+    "Trickle",
+    "Where",
+    "find_weights",
+]
