@@ -6,6 +6,7 @@ import re
 import msgspec
 
 _SPACE = re.compile(rb"[ \t\n\r]*")
+_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 _NESTING = re.compile(rb'["{}\[\]]')
 _SCALAR = re.compile(rb"[^ \t\n\r,\]}]+")
 _OPENING = frozenset(b"{[")
@@ -64,17 +65,14 @@ def _expect(body: bytes, at: int, sign: bytes) -> int:
 
 def _string_end(body: bytes, start: int) -> int:
     """The position after the string whose opening quote is at `start`."""
-    # `find` runs at memory speed, which matters for images: they are strings of megabytes.
-    at = start
-    while True:
-        at = body.find(b'"', at + 1)
-        if at < 0:
-            raise ValueError(f"the string that starts at byte {start} has no end")
-        before = at - 1
-        while body[before] == _BACKSLASH:
-            before -= 1
-        if (at - before) % 2:
-            return at + 1
+    # `find` is far faster than any pattern, which matters for images: they are strings of megabytes.
+    at = body.find(b'"', start + 1)
+    if at >= 0 and body[at - 1] != _BACKSLASH:
+        return at + 1
+    whole = _STRING.match(body, start)
+    if whole is None:
+        raise ValueError(f"the string that starts at byte {start} has no end")
+    return whole.end()
 
 
 def _value_end(body: bytes, start: int) -> int:

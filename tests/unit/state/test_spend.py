@@ -301,9 +301,7 @@ async def test_a_cancelled_flush_still_knows_what_it_wrote(clock: ManualClock, p
     assert _months(path) == {"2026-12": 1.0}
 
 
-async def test_a_flush_in_a_thread_that_fails_loses_nothing(
-    clock: ManualClock, locked_directory: Path
-) -> None:
+async def test_a_flush_in_a_thread_that_fails_loses_nothing(clock: ManualClock, sealed: Sealed) -> None:
     """As the blocking one."""
     warnings = Warnings()
     store = SpendStore(sealed.folder / "spend.json", clock, warn=warnings)
