@@ -65,6 +65,7 @@ class Intent:
         self.rejections: list[Rejection] = []
         self.shortest_block: float | None = None
         self.shortest_wait: float | None = None
+        self.ranked: tuple[Candidate, ...] = ()
 
     def enter(self, leg: Leg) -> None:
         """Start on a model of the chain; the rejections and waits of those before it are kept."""
@@ -75,7 +76,7 @@ class Intent:
         self.factors: dict[str, float] | None = None
         self.costs: dict[str, float] | None = None
         self.marks: dict[str, Mark] | None = None
-        self.ranked: tuple[Candidate, ...] = ()
+        self.ranked = ()
         self.saturated = False
         self.blocked = False
 

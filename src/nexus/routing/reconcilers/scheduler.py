@@ -130,8 +130,9 @@ class SchedulerReconciler:
 
     def _rank_degraded(self, intent: Intent, found: _Sorted) -> None:
         """Nobody sound is left: `include` uses what there is, otherwise only tests may be made."""
-        # A full or throttled sound backend is worth waiting for; an open breaker is not tried instead.
-        if found.held and (not self._include or intent.saturated or intent.blocked):
+        # An open breaker is tried only where every breaker is open: not beside a backend that merely fails
+        # often, and not instead of waiting for one that is full or throttled.
+        if found.held and (found.over or not self._include or intent.saturated or intent.blocked):
             self._reject_held(intent, found.held)
             found.held = []
         options = [*found.testing, *found.over, *found.held]
