@@ -122,6 +122,13 @@ class BreakerMachine(RuleBasedStateMachine):
             self.model.open(self.clock.monotonic())
 
     @rule()
+    def outage(self) -> None:
+        """Open and wait, with whatever calls are under way: the way to late results."""
+        self.trip()
+        self.clock.advance(8.0)
+        self.begin()
+
+    @rule()
     def reset(self) -> None:
         self.breaker.reset()
         if self.model.state == "closed":
@@ -156,4 +163,4 @@ class BreakerMachine(RuleBasedStateMachine):
 
 
 TestBreakerAgainstModel = BreakerMachine.TestCase
-TestBreakerAgainstModel.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestBreakerAgainstModel.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
