@@ -1,0 +1,64 @@
+"""What a set of figures was measured on: enough to judge them by, nothing that names the machine."""
+
+import os
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from msgspec import Struct
+
+from bench import peers
+
+ROOT = Path(__file__).resolve().parent.parent
+LIBRARIES = ("uvloop", "httptools", "msgspec")
+
+
+class Machine(Struct, frozen=True):
+    """The machine and the versions of everything that was measured. `versions` leaves out what is absent."""
+
+    cpu: str
+    cores: int
+    memory_gb: float
+    kernel: str
+    python: str
+    versions: dict[str, str]
+
+
+def describe() -> Machine:
+    """This machine, now."""
+    versions = {name: peers.version(name) for name in ("nginx", "wrk", "vllm-router")}
+    for name in LIBRARIES:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            versions[name] = None
+    return Machine(
+        cpu=_cpu_model(),
+        cores=os.cpu_count() or 1,
+        memory_gb=round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        kernel=f"{platform.system()} {platform.release().split('-')[0]}",
+        python=platform.python_version(),
+        versions={name: found for name, found in versions.items() if found},
+    )
+
+
+def _cpu_model() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.split(":", 1)[1].strip()
+    return platform.machine()
+
+
+def git_short() -> str:
+    """The commit that was measured, `+` after it if the tree had changes, `unknown` outside a repository."""
+    try:
+        commit = _git("rev-parse", "--short", "HEAD")
+        return commit + ("+" if _git("status", "--porcelain", "--untracked-files=no", "src") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def _git(*arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True)
+    return done.stdout.strip()

@@ -1,0 +1,101 @@
+"""Start a program on one core, wait until it answers, read the processor time it used, and end it."""
+
+import os
+import signal
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO
+
+from msgspec import Struct
+
+READY_SECONDS = 30.0
+_TICK = os.sysconf("SC_CLK_TCK")
+
+
+class NotReadyError(Exception):
+    """A program ended or did not answer in time; the message says which and shows its last words."""
+
+
+class Running(Struct, frozen=True):
+    """A program that answers at `url`; its output goes to `log`."""
+
+    name: str
+    url: str
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def cpu_seconds(self) -> float:
+        """Processor time used so far by the program and its children (everything in its session)."""
+        return sum(_ticks(entry, self.process.pid) for entry in Path("/proc").glob("[0-9]*")) / _TICK
+
+    def stop(self) -> None:
+        """End it and its children, kindly first."""
+        for sign, patience in ((signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0)):
+            if self.process.poll() is not None:
+                break
+            os.killpg(self.process.pid, sign)
+            try:
+                self.process.wait(patience)
+            except subprocess.TimeoutExpired:
+                continue
+
+
+def _ticks(entry: Path, session: int) -> int:
+    try:
+        fields = (entry / "stat").read_text().rpartition(")")[2].split()
+    except OSError:  # it has ended since the folder was listed
+        return 0
+    return int(fields[11]) + int(fields[12]) if int(fields[3]) == session else 0
+
+
+def free_port() -> int:
+    """A port of the loopback interface that nothing listens on now."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+    return port
+
+
+def start(
+    name: str, command: Sequence[str], *, port: int, core: int, log: Path, ready: str = "/v1/models"
+) -> Running:
+    """Run `command` on `core` and return once `ready` answers 200 on `port`.
+
+    Raises:
+        NotReadyError: it ended, or did not answer within 30 s.
+    """
+    pinned = ["taskset", "--cpu-list", str(core), *command]
+    with log.open("wb") as output:
+        process = _spawn(pinned, output)
+    running = Running(name, f"http://127.0.0.1:{port}", process, log)
+    deadline = time.monotonic() + READY_SECONDS
+    while not _answers(running.url + ready):
+        if process.poll() is not None or time.monotonic() > deadline:
+            running.stop()
+            raise NotReadyError(f"{name} did not start: {last_words(log)}")
+        time.sleep(0.1)
+    return running
+
+
+def _spawn(command: Sequence[str], output: IO[bytes]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+    )
+
+
+def last_words(log: Path) -> str:
+    """The last line a program wrote that is not empty, shortened."""
+    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    return lines[-1].strip()[:160] if lines else "it wrote nothing"
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=1) as response:
+            return bool(response.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
