@@ -22,6 +22,7 @@ from nexus.testing.behaviours import (
 )
 from nexus.testing.clock import ManualClock
 from nexus.testing.faulty_backend import FaultyBackend
+from nexus.testing.gateway_process import GatewayProcess, GatewayProcessError
 from nexus.testing.llama_process import LlamaServer, LlamaServerError
 from nexus.testing.weights import ModelUnavailableError, find_weights
 from nexus.testing.wire import Behaviour, ReceivedRequest
@@ -36,6 +37,8 @@ __all__ = [
     "EmptyChoices",
     "ErrorBody",
     "FaultyBackend",
+    "GatewayProcess",
+    "GatewayProcessError",
     "Hang",
     "Insert",
     "LlamaServer",
