@@ -80,9 +80,13 @@ class Agent:
         windows = self.windows
         for window in windows.values():
             window.settle(now)
-        for model in [name for name, window in windows.items() if name and not any(window.day.totals)]:
-            self._fold(model, now)
-        models = {model: _pair_view(window, min_samples) for model, window in windows.items() if model}
+        named = [(model, window) for model, window in windows.items() if model is not None]
+        models = {}
+        for model, window in named:
+            if any(window.day.totals):
+                models[model] = _pair_view(window, min_samples)
+            else:
+                self._fold(model, now)
         if len(windows) == 1:
             return AgentFigures(_view(*windows.values()), models)
         return AgentFigures(_rollup(windows.values()), models)

@@ -13,7 +13,7 @@ class QualityConfig(Struct, frozen=True, kw_only=True):
             0 means never. The store only carries it.
         metrics_interval_seconds: time that should lie between two calls of `recompute_all`.
         min_samples: outcomes a rate needs before it counts.
-        max_models: models per agent that get figures of their own (about 5 kB each). The outcomes of further
+        max_models: models per agent that get figures of their own (up to 8 kB each). The outcomes of further
             models count for the agent only, until one of its models has been idle for an hour.
     """
 
@@ -21,7 +21,7 @@ class QualityConfig(Struct, frozen=True, kw_only=True):
     ttft_penalty_threshold_ms: int = 3000
     metrics_interval_seconds: float = 30.0
     min_samples: int = 5
-    max_models: int = 64
+    max_models: int = 48
 
     def __post_init__(self) -> None:
         # `not a >= b` rather than `a < b`: a NaN is refused too.

@@ -16,8 +16,8 @@ RELATIVE_ERROR = 0.0195
 
 MIN_MS = 0.1
 MAX_MS = 3_600_000.0
-SLICE_SECONDS = 360
-SLICES = 10
+SLICE_SECONDS = 400
+SLICES = 9
 
 _GAMMA = (1 + RELATIVE_ERROR) / (1 - RELATIVE_ERROR)
 _PER_LOG = 1 / math.log(_GAMMA)
@@ -75,9 +75,9 @@ class LogSketch:
 
 
 class HourSketch:
-    """A sketch of the last hour, in slices of six minutes.
+    """A sketch of the last hour, in nine slices of 400 seconds.
 
-    It covers the current slice and the nine before it: nothing older than an hour, and at least the last 54
+    It covers the current slice and the eight before it: nothing older than an hour, and at least the last 53
     minutes.
     """
 

@@ -116,7 +116,7 @@ class QualityMetricsStore:
         """Milliseconds that a share `q` (0 to 1) of the last hour's successes took at most, to within 2 %.
 
         It is of times to first token where there were streams, else of times to first byte, up to this moment
-        and in steps of six minutes. None: nothing was measured. ValueError: `q` is not between 0 and 1.
+        and in steps of 400 seconds. None: nothing was measured. ValueError: `q` is not between 0 and 1.
         """
         if not 0.0 <= q <= 1.0:
             raise ValueError(f"q must be between 0 and 1, got {q!r}")
