@@ -76,6 +76,19 @@ def test_over_the_cap_a_new_model_waits_for_an_idle_one():
     assert store.get_metrics("a").last_failure_ts == 0.0
 
 
+def test_only_idle_models_give_way():
+    """The busy one that comes first in the books stays."""
+    clock = ManualClock()
+    store = QualityMetricsStore(QualityConfig(max_models=2), clock)
+    store.record_outcome("a", True, None, model="busy")
+    store.record_outcome("a", True, None, model="idle")
+    clock.advance(3600)
+    store.record_outcome("a", True, None, model="busy")
+    store.record_outcome("a", True, None, model="new")
+    store.recompute_all()
+    assert set(store.snapshot()["a"].models) == {"busy", "new"}
+
+
 def test_a_model_idle_for_a_day_loses_its_window():
     """What is left of it is the agent's last failure."""
     clock = ManualClock(start=5.0)
