@@ -63,10 +63,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         # the reader of our output left; what Python still holds for it must not raise again at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _FAILED
-    except Exception as error:
+    except Exception as error:  # the last frame: whatever it is, a person gets one line
         if os.environ.get("NEXUS_TRACEBACK"):
             raise
-        _complain(f"{_described(error)} (NEXUS_TRACEBACK=1 shows where)")
+        _complain(_described(error))
         return _FAILED
     return result if isinstance(result, int) else 0
 
@@ -85,5 +85,10 @@ def _one_line(error: click.ClickException) -> str:
 
 
 def _described(error: Exception) -> str:
+    from nexus.core.errors import NexusError  # noqa: PLC0415 - `nexus --version` should not pay for it
+
     text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+    if isinstance(error, NexusError):
+        return text
+    name = type(error).__name__
+    return f"{name}: {text} (NEXUS_TRACEBACK=1 shows where)" if text else name
