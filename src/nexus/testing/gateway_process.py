@@ -21,6 +21,8 @@ STOP_SECONDS = 30.0
 _POLL_SECONDS = 0.05
 _OK = 200
 _SHOWN_BYTES = 4000
+_CONFIGURING = ("NEXUS_", "LLM_", "RATE_LIMIT_")
+_ALSO_CONFIGURING = frozenset({"LOG_LEVEL", "MAX_RETRIES", "INITIAL_RETRY_DELAY", "MAX_RETRY_DELAY"})
 
 
 class GatewayProcessError(NexusError):
@@ -32,6 +34,15 @@ def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port: int = probe.getsockname()[1]
     return port
+
+
+def _plain_environment() -> dict[str, str]:
+    """This process's environment without what would configure a gateway."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(_CONFIGURING) and name not in _ALSO_CONFIGURING
+    }
 
 
 class GatewayProcess:
@@ -83,7 +94,7 @@ class GatewayProcess:
         (folder / "nexus.toml").write_text(self.toml, encoding="utf-8")
         command = [sys.executable, "-m", "nexus.testing.tethered", "nexus.cli.main", "serve"]
         command += ["--config", str(folder / "nexus.toml"), "--host", "127.0.0.1", "--port", str(self.port)]
-        env = {**os.environ, "NEXUS_DATA_DIR": str(folder / "data"), **self._env}
+        env = {**_plain_environment(), "NEXUS_DATA_DIR": str(folder / "data"), **self._env}
         with (folder / "stdout").open("wb") as stdout, (folder / "stderr").open("wb") as stderr:
             # The command line is ours; the session of its own keeps a terminal's Ctrl-C from it.
             self._child = subprocess.Popen(  # noqa: S603
@@ -134,14 +145,21 @@ class GatewayProcess:
         """The decoded JSON behind a path, whatever its status.
 
         Raises:
-            OSError: the gateway does not answer.
+            GatewayProcessError: the gateway does not answer.
             ValueError: the answer is not JSON.
         """
         return json.loads(self.text(path))
 
     def text(self, path: str) -> str:
-        """The text behind a path, whatever its status; raises OSError when the gateway does not answer."""
-        return self._fetch(path)[1]
+        """The text behind a path, whatever its status.
+
+        Raises:
+            GatewayProcessError: the gateway does not answer.
+        """
+        try:
+            return self._fetch(path)[1]
+        except (OSError, http.client.HTTPException) as error:
+            raise GatewayProcessError(f"the gateway does not answer: {error}{self._said()}") from error
 
     def stop(self) -> int:
         """SIGTERM, wait, and return the exit code; what it wrote is then in `stdout` and `stderr`."""
