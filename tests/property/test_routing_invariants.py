@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from nexus.config.model import BreakerSettings, BudgetConfig, QualitySettings, RoutingConfig, RoutingPolicy
 from nexus.core.backend import BackendType, ModelInfo, Zone
-from nexus.core.decision import Verdict
+from nexus.core.decision import Decision, Verdict
 from nexus.core.fleet import BackendStatus, BackendView, FleetSnapshot, Price
 from nexus.core.request import Constraints, Needs, Request, Surface
 from nexus.routing.explanation import explain
@@ -28,16 +28,16 @@ def some(rng: Random, names: tuple[str, ...], most: int = 3) -> list[str]:
 
 
 def random_gate(rng: Random) -> FixedGate | None:
-    if rng.random() < 0.4:
+    if rng.random() < 0.7:
         return None
     return FixedGate(is_closed=rng.random() < 0.5, permits=rng.random() < 0.4, wait=rng.uniform(0, 60))
 
 
 def random_info(rng: Random, name: str) -> ModelInfo:
-    ability = (None, None, True, False)
+    ability = (None, None, None, True, True, False)
     return ModelInfo(
         name,
-        rng.choice((None, None, 500, 2000)),
+        rng.choice((None, None, None, 500, 2000)),
         rng.choice(ability),
         rng.choice(ability),
         rng.choice(ability),
@@ -48,19 +48,19 @@ def random_info(rng: Random, name: str) -> ModelInfo:
 def random_backend(rng: Random, number: int) -> BackendView:
     return serve(
         f"b{number}",
-        {name: random_info(rng, name) for name in some(rng, MODELS)},
+        {name: random_info(rng, name) for name in (*some(rng, MODELS), rng.choice(MODELS))},
         kind=rng.choice((BackendType.VLLM, BackendType.OPENAI)),
         zone=rng.choice(tuple(Zone)),
         tier=rng.randint(1, 3),
         priority=rng.choice((0, 10, 50, 200)),
-        limit=rng.choice((0, 0, 1, 3)),
-        status=rng.choice((*BackendStatus, BackendStatus.HEALTHY)),
+        limit=rng.choice((0, 0, 0, 1, 3)),
+        status=rng.choice((*BackendStatus, *[BackendStatus.HEALTHY] * 3)),
         pending=rng.randint(0, 3),
         latency_ms=rng.choice((0.0, 80.0, 5e4)),
-        blocked_until=rng.choice((0.0, 0.0, NOW + 1, NOW + 30)),
+        blocked_until=rng.choice((0.0, 0.0, 0.0, 0.0, NOW + 1, NOW + 30)),
         breaker=random_gate(rng),
         gate=random_gate(rng),
-        rate=rng.choice((None, 0.0, 0.02, 0.5, 1.0)),
+        rate=rng.choice((None, 0.0, 0.0, 0.02, 0.5, 1.0)),
         count=rng.choice((0, 4, 5, 500)),
         ttft_ms=rng.choice((0, 500, 4000, 9000)),
         pairs={name: figures(rng.choice((0.0, 0.6))) for name in some(rng, MODELS, 2)},
@@ -70,7 +70,7 @@ def random_backend(rng: Random, number: int) -> BackendView:
 
 def random_fleet(seed: int) -> FleetSnapshot:
     rng = Random(seed)
-    views = [random_backend(rng, number) for number in range(rng.randint(1, 5))]
+    views = [random_backend(rng, number) for number in range(rng.randint(2, 6))]
     return fleet(*views, month_usd=rng.choice((0.0, 80.0, 100.0)))
 
 
@@ -86,19 +86,19 @@ def random_routing(seed: int) -> RoutingConfig:
     rng = Random(seed)
     return RoutingConfig(
         strategy=rng.choice(("smart", "round_robin", "priority_only", "random")),
-        aliases={alias: rng.choice(NAMES) for alias in some(rng, ALIASES)},
-        fallbacks={name: tuple(some(rng, NAMES)) for name in some(rng, NAMES, 5)},
+        aliases={alias: rng.choice((*NAMES, *MODELS)) for alias in ALIASES if rng.random() < 0.8},
+        fallbacks={name: tuple(some(rng, NAMES)) for name in some(rng, NAMES, 7)},
         policies=tuple(random_policy(rng) for _ in range(rng.randint(0, 3))),
         budget=BudgetConfig(
-            monthly_limit_usd=rng.choice((None, 100.0)),
-            hard_limit_action=rng.choice(("warn", "block_cloud", "block_all")),
+            monthly_limit_usd=rng.choice((None, None, 100.0)),
+            hard_limit_action=rng.choice(("warn", "warn", "block_cloud", "block_all")),
         ),
     )
 
 
 # Drawing fleets from a seed is much faster than drawing each field; the failing fleet is printed whole.
-fleets = st.integers(0, 2**32).map(random_fleet)
-routings = st.integers(0, 2**32).map(random_routing)
+fleets = st.integers(0, 10**6).map(random_fleet)
+routings = st.integers(0, 10**6).map(random_routing)
 
 qualities = st.builds(
     QualitySettings,
@@ -118,7 +118,7 @@ requests = st.builds(
         vision=st.booleans(),
         tools=st.booleans(),
         json_mode=st.booleans(),
-        input_tokens=st.integers(0, 2000),
+        input_tokens=st.sampled_from([0, 10, 100, 600, 3000]),
         max_output_tokens=st.none() | st.integers(0, 500),
     ),
     body=st.just(b"{}"),
@@ -168,29 +168,68 @@ def test_candidates_only_shrink_and_every_exclusion_has_a_reason(
         assert {candidate.view.backend.id for candidate in intent.ranked} == before
 
 
+def zoned_fleet(seed: int) -> FleetSnapshot:
+    """Nothing but the zone tells these backends apart, so that only privacy decides."""
+    rng = Random(seed)
+    return fleet(
+        *(serve(f"b{n}", " ".join(rng.sample(MODELS, 2)), zone=rng.choice(tuple(Zone))) for n in range(4))
+    )
+
+
+def names_of(request: Request, routing: RoutingConfig, decision: Decision) -> tuple[str, ...]:
+    """Every name whose policy must hold: those of the model asked for, and those of the fallback in use."""
+    path = alias_path(request.model, routing.aliases)
+    if decision.chain_index == 0:
+        return path
+    chain = next(routing.fallbacks[name] for name in path if name in routing.fallbacks)
+    ways = (alias_path(fallback, routing.aliases) for fallback in chain)
+    return path + next(way for way in ways if way[-1] == decision.served_model)
+
+
+def check_privacy(
+    snapshot: FleetSnapshot,
+    request: Request,
+    routing: RoutingConfig,
+    quality: QualitySettings,
+    chain_start: int,
+) -> None:
+    """Follow the chain as the proxy does when every attempt fails; no open zone where a rule forbids it."""
+    router = make(routing, quality)
+    start: int | None = chain_start
+    while start is not None:
+        decision = router.decide(request, snapshot, NOW, chain_start=start)
+        if decision.verdict is not Verdict.ROUTE:
+            return
+        names = names_of(request, routing, decision)
+        if request.constraints.restricted or any(
+            matching_rule((name,), routing.policies).restricted for name in names
+        ):
+            assert decision.restricted
+            assert all(each.view.backend.zone is Zone.RESTRICTED for each in decision.candidates)
+        more = decision.chain_index + 1 < decision.chain_length
+        start = decision.chain_index + 1 if more else None
+
+
 @thorough
-@given(fleets, requests, routings, st.integers(0, 3), qualities)
+@given(fleets, requests, routings, qualities, st.integers(0, 3))
 def test_a_restricted_request_never_meets_the_open_zone(
     snapshot: FleetSnapshot,
     request: Request,
     routing: RoutingConfig,
-    chain_start: int,
     quality: QualitySettings,
+    chain_start: int,
 ) -> None:
     """Whatever aliases, fallbacks, policies, states and earlier attempts there are."""
-    router = make(routing, quality)
-    path = alias_path(request.model, routing.aliases)
-    restricted = request.constraints.restricted or matching_rule(path, routing.policies).restricted
-    start: int | None = chain_start
-    while start is not None:
-        decision = router.decide(request, snapshot, NOW, chain_start=start)
-        for candidate in decision.candidates:
-            own = matching_rule((candidate.model,), routing.policies).restricted
-            if restricted or own:
-                assert candidate.view.backend.zone is Zone.RESTRICTED
-                assert decision.restricted
-        more = decision.verdict is Verdict.ROUTE and decision.chain_index + 1 < decision.chain_length
-        start = decision.chain_index + 1 if more else None
+    check_privacy(snapshot, request, routing, quality, chain_start)
+
+
+def test_no_alias_and_no_fallback_leads_out_of_a_restriction() -> None:
+    """Two thousand random sets of names and policies over fleets that differ in nothing but zones."""
+    for seed in range(2000):
+        routing = random_routing(seed).model_copy(update={"budget": BudgetConfig()})
+        name = NAMES[seed % len(NAMES)]
+        request = Request("t", Surface.CHAT, name, Needs(), b"{}", 0.0)
+        check_privacy(zoned_fleet(seed), request, routing, QualitySettings(), 0)
 
 
 @thorough
