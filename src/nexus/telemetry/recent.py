@@ -1,0 +1,74 @@
+"""The last requests, for `GET /v1/requests/{trace_id}`."""
+
+from msgspec import Struct
+
+from nexus.core.decision import Decision
+from nexus.core.outcome import RequestOutcome
+from nexus.core.request import Request
+
+_CAPACITY = 1000
+
+
+class RecentRequest(Struct, frozen=True):
+    """A past request; its `outcome.request.body` is empty. `decision` is None where none was made."""
+
+    outcome: RequestOutcome
+    decision: Decision | None
+
+
+class RecentRequests:
+    """Remembers the last `capacity` requests by trace id, without what they said."""
+
+    def __init__(self, capacity: int = _CAPACITY) -> None:
+        if capacity < 1:
+            raise ValueError(f"capacity must be at least 1, got {capacity}")
+        self._capacity = capacity
+        self._requests: dict[str, RecentRequest] = {}
+
+    def __len__(self) -> int:
+        return len(self._requests)
+
+    def record_request(self, outcome: RequestOutcome, decision: Decision | None = None) -> None:
+        """Remember a finished request; the oldest is forgotten where there are too many."""
+        requests = self._requests
+        trace_id = outcome.request.trace_id
+        # Taken out first, so that an id that comes again counts as new.
+        requests.pop(trace_id, None)
+        requests[trace_id] = RecentRequest(_without_body(outcome), decision)
+        if len(requests) > self._capacity:
+            del requests[next(iter(requests))]
+
+    def get(self, trace_id: str) -> RecentRequest | None:
+        """The request with this trace id, None where it is unknown or too long ago."""
+        return self._requests.get(trace_id)
+
+
+def _without_body(outcome: RequestOutcome) -> RequestOutcome:
+    # Bodies are prompts, and they are large. Written out because `structs.replace` takes four times as long.
+    request = outcome.request
+    return RequestOutcome(
+        Request(
+            request.trace_id,
+            request.surface,
+            request.model,
+            request.needs,
+            b"",
+            request.received_at,
+            request.constraints,
+            request.task,
+            request.priority,
+            request.session,
+            request.project,
+            request.client,
+        ),
+        outcome.path,
+        outcome.status,
+        outcome.result,
+        outcome.timestamp,
+        outcome.latency_ms,
+        outcome.overhead_ms,
+        outcome.route_reason,
+        outcome.attempts,
+        outcome.served,
+        outcome.code,
+    )

@@ -1,0 +1,233 @@
+"""The request log: one line per request, written in batches off the request path.
+
+A line says who was asked and how it went; it never has text of a prompt or an answer.
+"""
+
+import logging
+from collections import deque
+from datetime import UTC, datetime
+
+import msgspec
+from msgspec import Struct
+
+from nexus.core.clock import Clock
+from nexus.core.decision import Decision
+from nexus.core.outcome import RequestOutcome
+from nexus.telemetry.fields import encodable, printable
+from nexus.telemetry.sink import LogSink
+
+LOGGER = "nexus.request"
+_SERVICE = "nexus"
+_CAPACITY = 65536
+_SERVER_ERROR = 500
+_NAME_LENGTH = 256
+_TIME_OF_DAY = slice(11, 23)
+
+
+class RequestLine(Struct, frozen=True, gc=False):
+    """One line of the log. Times are in milliseconds; null stands for what there was not.
+
+    `model` is the name asked for, `model_served` and `backend` are those that answered, and the tokens are
+    theirs. `cost_usd` is that of all attempts whose price is known. `ttft_ms` is of streams only.
+    """
+
+    timestamp: str
+    level: str
+    service: str
+    message: str
+    trace_id: str
+    method: str
+    path: str
+    status: int
+    model: str | None
+    model_served: str | None
+    backend: str | None
+    route_reason: str | None
+    attempts: int
+    stream: bool
+    latency_ms: float | None
+    ttft_ms: float | None
+    overhead_ms: float | None
+    input_tokens: int | None
+    output_tokens: int | None
+    cost_usd: float | None
+    client: str | None
+
+
+class Refusal(Struct, frozen=True, gc=False):
+    """A request that was refused before it became a `Request`. `timestamp` is Unix time in seconds."""
+
+    status: int
+    path: str
+    timestamp: float
+
+
+class RequestLog:
+    """Keeps outcomes until `flush`, which writes a line for each.
+
+    Call `flush` about ten times a second, and once at the end, before the sink is closed. Of more than
+    `capacity` outcomes between two flushes the oldest are dropped and counted in `overflowed`. Lines have the
+    level `warning` for statuses from 500 on, else `info`; the component `request` sets which are written.
+    """
+
+    def __init__(
+        self, sink: LogSink, clock: Clock, *, pretty: bool = False, capacity: int = _CAPACITY
+    ) -> None:
+        self.overflowed = 0
+        self.unwritten = 0
+        self._sink = sink
+        self._clock = clock
+        self._pretty = pretty
+        self._capacity = capacity
+        self._waiting: deque[RequestOutcome | Refusal] = deque(maxlen=capacity)
+        self._times = _Timestamps()
+        self._encoder = msgspec.json.Encoder()
+        self._log = logging.getLogger(LOGGER)
+
+    def record_request(self, outcome: RequestOutcome, _decision: Decision | None = None) -> None:
+        """Keep a finished request for the next flush."""
+        waiting = self._waiting
+        if len(waiting) == self._capacity:
+            self.overflowed += 1
+        waiting.append(outcome)
+
+    def record_unrouted(self, status: int, _code: str, path: str) -> None:
+        """Keep a request that was refused at the edge for the next flush."""
+        if len(self._waiting) == self._capacity:
+            self.overflowed += 1
+        self._waiting.append(Refusal(status, path, self._clock.time()))
+
+    def flush(self) -> None:
+        """Write everything kept so far, at once."""
+        if not self._waiting:
+            return
+        batch = self._waiting
+        self._waiting = deque(maxlen=self._capacity)
+        levels = {
+            "info": self._log.isEnabledFor(logging.INFO),
+            "warning": self._log.isEnabledFor(logging.WARNING),
+        }
+        lines = [line for line in map(self._line, batch) if levels[line.level]]
+        if not lines:
+            return
+        if self._pretty:
+            self._sink.write("".join(map(_pretty, lines)).encode(errors="replace"))
+        else:
+            self._sink.write(self._encode(lines))
+
+    def _encode(self, lines: list[RequestLine]) -> bytes:
+        try:
+            return self._encoder.encode_lines(lines)
+        except UnicodeEncodeError:
+            # Half a surrogate pair in a name: JSON from clients may have it, UTF-8 may not.
+            return self._encoder.encode_lines([_repaired(line) for line in lines])
+
+    def _line(self, outcome: RequestOutcome | Refusal) -> RequestLine:
+        if isinstance(outcome, Refusal):
+            return self._refused(outcome)
+        request = outcome.request
+        served = outcome.served
+        return RequestLine(
+            self._times.text(outcome.timestamp),
+            "info" if outcome.status < _SERVER_ERROR else "warning",
+            _SERVICE,
+            "request",
+            request.trace_id,
+            "POST",
+            outcome.path,
+            outcome.status,
+            request.model[:_NAME_LENGTH],
+            served.model if served is not None else None,
+            served.backend_id if served is not None else None,
+            outcome.route_reason or None,
+            len(outcome.attempts),
+            request.needs.stream,
+            round(outcome.latency_ms, 3),
+            round(served.ttft_ms, 3) if served is not None and served.ttft_ms is not None else None,
+            round(outcome.overhead_ms, 3),
+            served.input_tokens if served is not None else None,
+            served.output_tokens if served is not None else None,
+            _cost(outcome),
+            request.client or None,
+        )
+
+    def _refused(self, refusal: Refusal) -> RequestLine:
+        return RequestLine(
+            timestamp=self._times.text(refusal.timestamp),
+            level="info" if refusal.status < _SERVER_ERROR else "warning",
+            service=_SERVICE,
+            message="request",
+            trace_id="",
+            method="POST",
+            path=refusal.path,
+            status=refusal.status,
+            model=None,
+            model_served=None,
+            backend=None,
+            route_reason=None,
+            attempts=0,
+            stream=False,
+            latency_ms=None,
+            ttft_ms=None,
+            overhead_ms=None,
+            input_tokens=None,
+            output_tokens=None,
+            cost_usd=None,
+            client=None,
+        )
+
+
+class _Timestamps:
+    """Formats Unix times; the calendar is asked once a second only."""
+
+    __slots__ = ("_prefix", "_second")
+
+    def __init__(self) -> None:
+        self._second = -1
+        self._prefix = ""
+
+    def text(self, seconds: float) -> str:
+        """`2025-01-01T00:00:00.123Z`."""
+        milliseconds = int(seconds * 1000.0)
+        second = milliseconds // 1000
+        if second != self._second:
+            self._second = second
+            self._prefix = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S.")
+        return f"{self._prefix}{milliseconds % 1000:03d}Z"
+
+
+def _cost(outcome: RequestOutcome) -> float | None:
+    attempts = outcome.attempts
+    if len(attempts) == 1:
+        only = attempts[0].cost_usd
+        return None if only is None else round(only, 9)
+    known = [each.cost_usd for each in attempts if each.cost_usd is not None]
+    return round(sum(known), 9) if known else None
+
+
+def _repaired(line: RequestLine) -> RequestLine:
+    texts = {
+        name: encodable(value)
+        for name in line.__struct_fields__
+        if isinstance(value := getattr(line, name), str)
+    }
+    return msgspec.structs.replace(line, **texts)
+
+
+def _pretty(line: RequestLine) -> str:
+    words = [line.timestamp[_TIME_OF_DAY], str(line.status), line.method, line.path]
+    if line.model is not None:
+        words.append(line.model)
+    if line.backend is not None:
+        served = "" if line.model_served in (None, line.model) else f" as {line.model_served}"
+        words.append(f"-> {line.backend}{served} ({line.route_reason or 'no reason given'})")
+    if line.attempts > 1:
+        words.append(f"{line.attempts} attempts")
+    if line.latency_ms is not None:
+        words.append(f"{line.latency_ms:.0f} ms")
+    if line.ttft_ms is not None:
+        words.append(f"ttft {line.ttft_ms:.0f} ms")
+    if line.output_tokens is not None:
+        words.append(f"{line.input_tokens}+{line.output_tokens} tokens")
+    words.append(line.trace_id)
+    return printable(" ".join(words).rstrip()) + "\n"
