@@ -24,7 +24,7 @@ _FRAME_SECONDS = 0.25
 )
 @click.option("--json", "as_json", is_flag=True, help="Print only a summary, as JSON, at the end.")
 def demo(seconds: float | None, *, as_json: bool) -> int:
-    """Show on this machine how a bad backend is found out, left alone and taken back.
+    """Watch a bad backend being left out and taken back.
 
     Starts two llama.cpp servers with a small real model, a twin that fails every second request, the gateway
     in front of them, and two clients. Nothing leaves this machine. It ends by itself after about half a

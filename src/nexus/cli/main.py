@@ -9,7 +9,7 @@ import click
 
 from nexus import __version__
 
-_VERBS = ("serve", "config", "backends", "models", "health", "stats", "explain", "completions")
+_VERBS = ("serve", "demo", "config", "backends", "models", "health", "stats", "explain", "completions")
 _FAILED, _WRONG_USAGE, _INTERRUPTED = 1, 2, 130
 
 
@@ -92,3 +92,7 @@ def _described(error: Exception) -> str:
         return text
     name = type(error).__name__
     return f"{name}: {text} (NEXUS_TRACEBACK=1 shows where)" if text else name
+
+
+if __name__ == "__main__":
+    sys.exit(main())
