@@ -42,7 +42,8 @@ Every setting has a place in the file, an environment variable and a flag of `ne
   `false`; the flag alone means `true`.
 
 A mistake is never ignored. All of them are reported at once, each with its line, variable or flag, and
-nothing is started. Settings marked *live* change when the file changes or on SIGHUP; the others need a restart.
+nothing is started. Settings marked *live* change when the file changes or on SIGHUP; the others
+need a restart.
 """
 
 CLI = """\

@@ -1,13 +1,13 @@
 """`nexus completions`: the script that teaches a shell to complete our commands."""
 
 import click
-from click.shell_completion import ShellComplete, get_completion_class
+from click.shell_completion import BashComplete, FishComplete, ShellComplete, ZshComplete
 
-_SHELLS = ("bash", "zsh", "fish")
+_SHELLS: dict[str, type[ShellComplete]] = {"bash": BashComplete, "zsh": ZshComplete, "fish": FishComplete}
 
 
 @click.command()
-@click.argument("shell", type=click.Choice(_SHELLS))
+@click.argument("shell", type=click.Choice(tuple(_SHELLS)))
 @click.pass_context
 def completions(ctx: click.Context, shell: str) -> None:
     """Print the completion script for a shell.
@@ -15,8 +15,5 @@ def completions(ctx: click.Context, shell: str) -> None:
     For bash: `nexus completions bash >> ~/.bashrc`, and likewise ~/.zshrc; for fish:
     `nexus completions fish > ~/.config/fish/completions/nexus.fish`.
     """
-    kind = get_completion_class(shell)
-    if kind is None:
-        raise click.ClickException(f"click has no completion for {shell}")
     # the base class's `source` prints the script; bash's own would first run bash to ask for its version
-    click.echo(ShellComplete.source(kind(ctx.find_root().command, {}, "nexus", "_NEXUS_COMPLETE")))
+    click.echo(ShellComplete.source(_SHELLS[shell](ctx.find_root().command, {}, "nexus", "_NEXUS_COMPLETE")))

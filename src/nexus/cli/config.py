@@ -68,4 +68,7 @@ def show(ctx: click.Context, file: str | None, *, as_json: bool) -> None:
 
 
 def _source(loaded: LoadedConfig) -> str:
-    return str(loaded.file) if loaded.file else "defaults and environment (no file)"
+    if loaded.file is None:
+        return "defaults and environment (no file)"
+    here = Path.cwd()
+    return str(loaded.file.relative_to(here) if loaded.file.is_relative_to(here) else loaded.file)

@@ -1,5 +1,6 @@
 """The entry of the `nexus` command: finds the verb, turns what goes wrong into one line and an exit code."""
 
+import difflib
 import importlib
 import os
 import sys
@@ -23,9 +24,12 @@ class VerbGroup(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The verb's command; each module of this package holds one of its own name."""
-        del ctx
         if cmd_name not in _VERBS:
-            return None
+            if ctx.resilient_parsing:  # a shell asks what completes a line that is not finished
+                return None
+            near = difflib.get_close_matches(cmd_name, _VERBS, n=1)
+            hint = f", did you mean {near[0]}?" if near else "."
+            raise click.UsageError(f"No such command {cmd_name!r}{hint}", ctx)
         command: click.Command = getattr(importlib.import_module(f"nexus.cli.{cmd_name}"), cmd_name)
         return command
 
@@ -79,7 +83,7 @@ def _one_line(error: click.ClickException) -> str:
     message = " ".join(error.format_message().split())
     context = getattr(error, "ctx", None)
     if isinstance(error, click.UsageError) and isinstance(context, click.Context):
-        end = "" if message.endswith((".", "?")) else "."
+        end = "" if message.endswith((".", "?", ")")) else "."
         return f"{message}{end} See `{context.command_path} --help`."
     return message
 

@@ -8,8 +8,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from nexus.config.catalogue import Kind, Setting
-
-MASK = "********"
+from nexus.core.masking import MASK, mask_secrets
 
 
 def read_value(setting: Setting, raw: str) -> Any:
@@ -76,26 +75,23 @@ def plain(value: Any) -> Any:
 
 
 def masked(value: Any) -> Any:
-    """A secret's value with its shape but not its content: header values, the password of a URL."""
+    """A secret's value with its shape but not its content: header values, the user of a URL."""
     if isinstance(value, Mapping):
         return dict.fromkeys(value, MASK)
-    if isinstance(value, str) and "@" in value and "://" in value:
-        scheme, _, rest = value.partition("://")
-        user, _, host = rest.rpartition("@")
-        return f"{scheme}://{user.partition(':')[0]}:{MASK}@{host}"
-    return value
+    return mask_secrets(value) if isinstance(value, str) else value
 
 
 def to_toml(value: Any) -> str:
-    """A value as TOML writes it, on one line."""
+    """A value as TOML writes it, on one line. A key without a value is left out: TOML has no null."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float):
         return str(int(value)) if value.is_integer() else repr(value)
     if isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False)
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
     if isinstance(value, Mapping):
-        pairs = ", ".join(f"{json.dumps(key)} = {to_toml(item)}" for key, item in value.items())
+        given = {key: item for key, item in value.items() if item is not None}
+        pairs = ", ".join(f"{to_toml(key)} = {to_toml(item)}" for key, item in given.items())
         return f"{{ {pairs} }}" if pairs else "{}"
     if isinstance(value, tuple | list):
         return "[" + ", ".join(to_toml(item) for item in value) + "]"

@@ -22,41 +22,40 @@ def test_without_any_source_every_value_is_the_default(load):
 
 
 @pytest.mark.parametrize(
-    ("text", "env", "flags", "value", "source", "place"),
+    ("text", "env", "flags", "expected"),
     [
-        (None, {}, {}, 5, "default", ""),
-        (FILE, {}, {}, 2, "file", "nexus.toml:2"),
-        (FILE, ENV, {}, 3, "env", "NEXUS_QUALITY__MIN_SAMPLES"),
-        (FILE, ENV, FLAG, 4, "flag", "--quality-min-samples"),
-        (None, {}, FLAG, 4, "flag", "--quality-min-samples"),
+        (None, {}, {}, (5, "default", "")),
+        (FILE, {}, {}, (2, "file", "nexus.toml:2")),
+        (FILE, ENV, {}, (3, "env", "NEXUS_QUALITY__MIN_SAMPLES")),
+        (FILE, ENV, FLAG, (4, "flag", "--quality-min-samples")),
+        (None, {}, FLAG, (4, "flag", "--quality-min-samples")),
     ],
 )
-def test_flag_beats_environment_beats_file_beats_default(load, text, env, flags, value, source, place):
+def test_flag_beats_environment_beats_file_beats_default(load, text, env, flags, expected):
     loaded = load(text, env, flags)
-    assert loaded.config.quality.min_samples == value
-    origin = loaded.source("quality.min_samples")
-    assert (origin.source, origin.place) == (source, place)
+    assert (loaded.config.quality.min_samples, *loaded.source("quality.min_samples")[:2]) == expected
 
 
 @pytest.mark.parametrize(
-    ("variable", "raw", "section", "key", "value"),
+    ("variable", "raw", "key", "value"),
     [
-        ("LOG_LEVEL", "WARNING", "logging", "level", "warning"),
-        ("LOG_LEVEL", "warn", "logging", "level", "warning"),
-        ("RATE_LIMIT_PER_SECOND", "2.5", "rate_limit", "per_second", 2.5),
-        ("RATE_LIMIT_BURST", "7", "rate_limit", "burst", 7),
-        ("LLM_CB_FAILURE_THRESHOLD", "9", "breaker", "failure_threshold", 9),
-        ("LLM_CB_TIMEOUT_SECONDS", "15", "breaker", "timeout_seconds", 15.0),
-        ("LLM_TIMEOUT_SECONDS", "90", "timeouts", "total_seconds", 90.0),
-        ("MAX_RETRIES", "1", "retry", "max_retries", 1),
-        ("INITIAL_RETRY_DELAY", ".5", "retry", "initial_delay_seconds", 0.5),
-        ("MAX_RETRY_DELAY", "8", "retry", "max_delay_seconds", 8.0),
+        ("LOG_LEVEL", "WARNING", "logging.level", "warning"),
+        ("LOG_LEVEL", "warn", "logging.level", "warning"),
+        ("RATE_LIMIT_PER_SECOND", "2.5", "rate_limit.per_second", 2.5),
+        ("RATE_LIMIT_BURST", "7", "rate_limit.burst", 7),
+        ("LLM_CB_FAILURE_THRESHOLD", "9", "breaker.failure_threshold", 9),
+        ("LLM_CB_TIMEOUT_SECONDS", "15", "breaker.timeout_seconds", 15.0),
+        ("LLM_TIMEOUT_SECONDS", "90", "timeouts.total_seconds", 90.0),
+        ("MAX_RETRIES", "1", "retry.max_retries", 1),
+        ("INITIAL_RETRY_DELAY", ".5", "retry.initial_delay_seconds", 0.5),
+        ("MAX_RETRY_DELAY", "8", "retry.max_delay_seconds", 8.0),
     ],
 )
-def test_a_legacy_variable_counts_above_the_file(load, variable, raw, section, key, value):
+def test_a_legacy_variable_is_read_for_its_setting(load, variable, raw, key, value):
     loaded = load(None, {variable: raw})
-    assert getattr(getattr(loaded.config, section), key) == value
-    assert loaded.source(f"{section}.{key}") == ("env", variable, 0)
+    section, _, name = key.partition(".")
+    assert getattr(getattr(loaded.config, section), name) == value
+    assert loaded.source(key) == ("env", variable, 0)
 
 
 def test_a_legacy_variable_yields_to_its_nexus_twin_and_beats_the_file(load):
@@ -81,13 +80,25 @@ def test_short_flags_stand_for_host_port_and_log_level(load):
         ("NEXUS_SERVER__API_KEYS_ENV", "", lambda c: c.server.api_keys_env == ""),
         ("NEXUS_SERVER__WORKERS", " ", lambda c: c.server.workers == 1),
         ("NEXUS_QUALITY__ENABLED", "False", lambda c: c.quality.enabled is False),
-        ("NEXUS_ROUTING__BUDGET__MONTHLY_LIMIT_USD", "12", lambda c: c.routing.budget.monthly_limit_usd == 12.0),
-        ("NEXUS_ROUTING__BUDGET__MONTHLY_LIMIT_USD", "none", lambda c: c.routing.budget.monthly_limit_usd is None),
+        (
+            "NEXUS_ROUTING__BUDGET__MONTHLY_LIMIT_USD",
+            "12",
+            lambda c: c.routing.budget.monthly_limit_usd == 12.0,
+        ),
+        (
+            "NEXUS_ROUTING__BUDGET__MONTHLY_LIMIT_USD",
+            "none",
+            lambda c: c.routing.budget.monthly_limit_usd is None,
+        ),
         ("NEXUS_ROUTING__ALIASES", '{"a": "b"}', lambda c: c.routing.aliases == {"a": "b"}),
         ("NEXUS_ROUTING__ALIASES", '{a = "b"}', lambda c: c.routing.aliases == {"a": "b"}),
         ("NEXUS_ROUTING__FALLBACKS", '{"a": ["b"]}', lambda c: c.routing.fallbacks == {"a": ("b",)}),
         ("NEXUS_ROUTING__WEIGHTS", '{"load": 1}', lambda c: c.routing.weights.load == 1),
-        ("NEXUS_LOGGING__COMPONENT_LEVELS", '{"x": "INFO"}', lambda c: c.logging.component_levels == {"x": "info"}),
+        (
+            "NEXUS_LOGGING__COMPONENT_LEVELS",
+            '{"x": "INFO"}',
+            lambda c: c.logging.component_levels == {"x": "info"},
+        ),
         ("NEXUS_BACKENDS", '[{"name": "A", "url": "http://h"}]', lambda c: c.backends[0].id == "a"),
     ],
 )
