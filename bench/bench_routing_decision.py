@@ -61,7 +61,7 @@ def fleet(
 def request(*, restricted: bool = False) -> Request:
     needs = Needs(stream=True, input_tokens=300, max_output_tokens=200)
     constraints = Constraints(restricted=restricted)
-    return Request("t", Surface.CHAT, MODEL, needs, b"{}", 0.0, constraints)
+    return Request("t", Surface.CHAT, MODEL, needs, 0.0, constraints)
 
 
 def stir(snapshot: FleetSnapshot, rng: random.Random) -> None:

@@ -121,7 +121,6 @@ requests = st.builds(
         input_tokens=st.sampled_from([0, 10, 100, 600, 3000]),
         max_output_tokens=st.none() | st.integers(0, 500),
     ),
-    body=st.just(b"{}"),
     received_at=st.just(0.0),
     constraints=st.builds(Constraints, restricted=st.booleans(), flexible=st.none() | st.booleans()),
 )
@@ -228,7 +227,7 @@ def test_no_alias_and_no_fallback_leads_out_of_a_restriction() -> None:
     for seed in range(2000):
         routing = random_routing(seed).model_copy(update={"budget": BudgetConfig()})
         name = NAMES[seed % len(NAMES)]
-        request = Request("t", Surface.CHAT, name, Needs(), b"{}", 0.0)
+        request = Request("t", Surface.CHAT, name, Needs(), 0.0)
         check_privacy(zoned_fleet(seed), request, routing, QualitySettings(), 0)
 
 
@@ -239,7 +238,7 @@ def test_the_order_of_excluding_stages_does_not_matter(
 ) -> None:
     """Privacy, budget, strict tiers and quality give the same set in every order."""
     strict = Constraints(restricted=request.constraints.restricted, flexible=False)
-    request = Request("t", request.surface, request.model, request.needs, b"", 0.0, strict)
+    request = Request("t", request.surface, request.model, request.needs, 0.0, strict)
     router = make(routing, QualitySettings(on_all_degraded="reject"))
     analyzer, *excluding, _ = router._stages
     route = router._book.route(request.model, snapshot)

@@ -56,7 +56,7 @@ class Constraints(Struct, frozen=True, gc=False):
 
 
 class Request(Struct, frozen=True):
-    """One request at an inference endpoint. The body stays the bytes the client sent.
+    """One request at an inference endpoint, without what it says: the body travels beside it as bytes.
 
     `received_at` is a monotonic reading in seconds.
     """
@@ -65,7 +65,6 @@ class Request(Struct, frozen=True):
     surface: Surface
     model: str
     needs: Needs
-    body: bytes
     received_at: float
     constraints: Constraints = Constraints()
     task: Task = Task.GENERATE

@@ -13,7 +13,10 @@ _MAX_THROTTLE_SECONDS = 60.0
 
 
 def admit(candidate: Candidate) -> tuple[Gate, ...] | None:
-    """The gates on which this attempt now holds a reservation; None when one of them refuses."""
+    """The gates on which this attempt now holds a reservation; None when one of them refuses.
+
+    A degraded candidate is used because nothing better is left: where a gate refuses, it goes without.
+    """
     live = candidate.view.live
     breaker = live.breaker
     gate = live.gates.get(candidate.model) if live.gates else None
@@ -26,7 +29,7 @@ def admit(candidate: Candidate) -> tuple[Gate, ...] | None:
         if not each.allow():
             for reserved in held:
                 reserved.release()
-            return None
+            return _NO_GATES if candidate.degraded else None
         held.append(each)
     return tuple(held)
 

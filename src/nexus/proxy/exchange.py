@@ -28,7 +28,7 @@ class Exchange:
     __slots__ = (
         "_attempt",
         "_attempts",
-        "_before_attempts",
+        "_body",
         "_client",
         "_decision",
         "_downstream",
@@ -51,12 +51,14 @@ class Exchange:
         client: ClientHeaders,
         downstream: Downstream,
         *,
+        body: bytes,
         path: str,
         ended: "Callable[[Exchange], None]",
     ) -> None:
         self.shared = shared
         self.request = request
         self.total_deadline = request.received_at + shared.timeouts.total_seconds
+        self._body = body
         self._path = path
         self._client = client
         self._downstream = downstream
@@ -141,7 +143,7 @@ class Exchange:
     def encode(self, attempt: Attempt) -> bytes:
         """The complete upstream request of an attempt."""
         request, target = self.request, attempt.target
-        body = target.dialect.encode(request.surface, request.body, attempt.candidate.model, request.model)
+        body = target.dialect.encode(request.surface, self._body, attempt.candidate.model, request.model)
         forwarded = self._client.forwarded
         if self.shared.forward_authorization and not target.has_own_key:
             forwarded += self._client.authorization

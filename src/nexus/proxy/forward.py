@@ -13,9 +13,13 @@ class Forwarder:
         self.context = context
         self.active: set[Exchange] = set()
 
-    def forward(self, request: Request, path: str, client: ClientHeaders, downstream: Downstream) -> Exchange:
+    def forward(
+        self, request: Request, body: bytes, client: ClientHeaders, downstream: Downstream, *, path: str
+    ) -> Exchange:
         """Take a request on; its answer goes to `downstream`. Tell the exchange if the client leaves."""
-        exchange = Exchange(self.context, request, client, downstream, path=path, ended=self.active.discard)
+        exchange = Exchange(
+            self.context, request, client, downstream, body=body, path=path, ended=self.active.discard
+        )
         self.active.add(exchange)
         exchange.start()
         return exchange

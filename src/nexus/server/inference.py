@@ -56,7 +56,7 @@ class InferenceSurface:
             return
         headers = ClientHeaders(hints.forwarded, hints.authorization, hints.request_id)
         path = incoming.path.decode("latin-1")
-        exchange = self._forwarder.forward(request, path, headers, connection)
+        exchange = self._forwarder.forward(request, incoming.body, headers, connection, path=path)
         if exchange in self._forwarder.active:
             connection.serve_with(exchange)
 
@@ -83,7 +83,6 @@ def make_request(
         surface=surface,
         model=fields.model,
         needs=fields.needs,
-        body=body,
         received_at=received_at,
         constraints=Constraints(hints.restricted, flexible(hints)),
         task=Task(hints.task) if hints.task else _DEFAULT_TASK[surface],

@@ -4,13 +4,12 @@ from msgspec import Struct
 
 from nexus.core.decision import Decision
 from nexus.core.outcome import RequestOutcome
-from nexus.core.request import Request
 
 _CAPACITY = 1000
 
 
 class RecentRequest(Struct, frozen=True):
-    """A past request; its `outcome.request.body` is empty. `decision` is None where none was made."""
+    """A past request. `decision` is None where none was made."""
 
     outcome: RequestOutcome
     decision: Decision | None
@@ -34,7 +33,7 @@ class RecentRequests:
         trace_id = outcome.request.trace_id
         # Taken out first, so that an id that comes again counts as new.
         requests.pop(trace_id, None)
-        requests[trace_id] = RecentRequest(_without_body(outcome), decision)
+        requests[trace_id] = RecentRequest(outcome, decision)
         if len(requests) > self._capacity:
             del requests[next(iter(requests))]
 
@@ -42,33 +41,3 @@ class RecentRequests:
         """The request with this trace id, None where it is unknown or too long ago."""
         return self._requests.get(trace_id)
 
-
-def _without_body(outcome: RequestOutcome) -> RequestOutcome:
-    # Bodies are prompts, and they are large. Written out because `structs.replace` takes four times as long.
-    request = outcome.request
-    return RequestOutcome(
-        Request(
-            request.trace_id,
-            request.surface,
-            request.model,
-            request.needs,
-            b"",
-            request.received_at,
-            request.constraints,
-            request.task,
-            request.priority,
-            request.session,
-            request.project,
-            request.client,
-        ),
-        outcome.path,
-        outcome.status,
-        outcome.result,
-        outcome.timestamp,
-        outcome.latency_ms,
-        outcome.overhead_ms,
-        outcome.route_reason,
-        outcome.attempts,
-        outcome.served,
-        outcome.code,
-    )

@@ -116,7 +116,6 @@ def ask(
         surface,
         model,
         needs or Needs(),
-        b"{}",
         0.0,
         Constraints(restricted=restricted, flexible=flexible),
     )
