@@ -110,10 +110,15 @@ def _start_vllm_router(folder: Path, upstream: str, tag: str) -> process.Running
     )
 
 
+def nexus_config(port: int, upstream: str) -> str:
+    """The gateway's file: everything on by default, one backend, log lines as in production."""
+    return _NEXUS.format(port=port, upstream=upstream)
+
+
 def _start_nexus(folder: Path, upstream: str, tag: str) -> process.Running:
     port = process.free_port()
     config = folder / f"nexus-{tag}.toml"
-    config.write_text(_NEXUS.format(port=port, upstream=upstream))
+    config.write_text(nexus_config(port, upstream))
     command = [sys.executable, "-m", "nexus.cli.main", "serve", "--config", str(config)]
     command += ["--data-dir", str(folder / f"nexus-{tag}")]
     return process.start("nexus", command, port=port, core=PROXY_CORE, log=folder / f"nexus-{tag}.log")

@@ -5,8 +5,9 @@ import platform
 import msgspec
 import pytest
 
-from bench import figures, load, machine, proxies
+from bench import figures, load, machine, proxies, subjects
 from bench.figures import Row, figure
+from nexus.cli.main import main
 
 
 def test_a_figure_is_the_median_with_its_extremes():
@@ -78,3 +79,9 @@ def test_an_unknown_proxy_is_refused_with_the_known_ones(capsys):
         proxies.main(["--only", "nexus,envoi"])
     assert stopped.value.code == 2
     assert "no such proxy: envoi; there are nginx, vllm-router, nexus" in capsys.readouterr().err
+
+
+def test_the_gateways_configuration_is_valid(tmp_path):
+    path = tmp_path / "nexus.toml"
+    path.write_text(subjects.nexus_config(8099, "http://127.0.0.1:8098"))
+    assert main(["config", "check", "--config", str(path)]) == 0

@@ -5,10 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from nexus.cli.main import main
+
 ROOT = Path(__file__).resolve().parents[3]
 DOCS = ROOT / "docs"
 PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md")])
 LINK = re.compile(r"\]\(([^)\s]+)\)")
+TOML = re.compile(r"^```toml\n(.*?)^```", re.MULTILINE | re.DOTALL)
 HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 
 
@@ -66,3 +69,14 @@ def test_the_architecture_page_shows_the_rows_that_the_gate_enforces():
         for line in shown[1].splitlines()
     ]
     assert listed == there
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/quickstart.md"])
+def test_the_example_configurations_are_valid(name, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("OPENAI_API_KEY", "a-key")
+    examples = TOML.findall((ROOT / name).read_text())
+    assert examples
+    for example in examples:
+        path = tmp_path / "nexus.toml"
+        path.write_text(example)
+        assert main(["config", "check", "--config", str(path)]) == 0, capsys.readouterr().err
