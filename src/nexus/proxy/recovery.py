@@ -49,7 +49,7 @@ class Fleet(Protocol):
 
     snapshot: FleetSnapshot
 
-    def publish(self) -> None:
+    def publish(self) -> FleetSnapshot:
         """Swap in a snapshot with the current figures."""
         ...
 
@@ -62,7 +62,7 @@ class Recovery:
         forgive: told (backend id, model) when a pair has recovered through probes.
         quality: when a pair is excluded.
         breaker: how breakers and gates open and close; None switches the breakers off (gates stay).
-        on_breaker: told (backend id, new state) of each change of a backend's breaker.
+        on_breaker: told (backend id, old state, new state) of each change of a backend's breaker.
         gate: like `breaker`, for the gates.
         clock, rng: time, and the jitter of waits.
     """
@@ -75,7 +75,7 @@ class Recovery:
         quality: RecoverySettings,
         breaker: CircuitBreakerConfig | None,
         gate: CircuitBreakerConfig,
-        on_breaker: Callable[[str, BreakerState], None],
+        on_breaker: Callable[[str, BreakerState, BreakerState], None],
         clock: Clock,
         rng: random.Random,
     ) -> None:
@@ -148,4 +148,4 @@ class Recovery:
     def _breaker_changed(self, backend_id: str, old: BreakerState, new: BreakerState) -> None:
         log = _log.warning if new is BreakerState.OPEN else _log.info
         log("the breaker of %s went from %s to %s", backend_id, old, new)
-        self._on_breaker(backend_id, new)
+        self._on_breaker(backend_id, old, new)

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import signal
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from msgspec import Struct
 
@@ -18,11 +18,11 @@ _DRAIN_POLL_SECONDS = 0.02
 
 
 class Periodic(Struct, frozen=True):
-    """Background work: `run` every `seconds`. It must return quickly: it runs on the event loop."""
+    """Background work: `run` every `seconds`. What it returns is awaited where it can be."""
 
     name: str
     seconds: float
-    run: Callable[[], None]
+    run: Callable[[], Awaitable[object] | None]
 
 
 class ListenError(NexusError):
@@ -123,6 +123,8 @@ class Service:
         while True:
             await self._clock.sleep_async(work.seconds)
             try:
-                work.run()
+                result = work.run()
+                if result is not None:
+                    await result
             except Exception:  # noqa: BLE001  # reason: one failed round must not end all later ones
                 _log.exception("background work %r failed", work.name)
