@@ -27,8 +27,8 @@ def demo(seconds: float | None, *, as_json: bool) -> int:
     """Watch a bad backend being left out and taken back.
 
     Starts two llama.cpp servers with a small real model, a twin that fails every second request, the gateway
-    in front of them, and two clients. Nothing leaves this machine. It ends by itself after about half a
-    minute; Ctrl-C ends it earlier.
+    in front of them, and two clients. Nothing leaves this machine. It ends by itself after about twenty
+    seconds; Ctrl-C ends it earlier.
     """
     console = Console(highlight=False)
     view = (
