@@ -3,7 +3,7 @@
 This says for the whole fleet what routing says for one request, from the same figures.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Literal, Protocol, runtime_checkable
 
@@ -77,35 +77,51 @@ def fleet_conditions(
     judge = _Judge(settings, now)
     pairs: dict[str, dict[str, Condition]] = {view.backend.id: {} for view in snapshot.backends}
     for model, views in snapshot.by_model.items():
-        marks = {view.backend.id: judge.mark(view, model) for view in views}
-        usable = {view.backend.id for view in views if not is_shut_out(view, now)}
-        sound = {each for each in usable if marks[each] is QualityState.OK}
-        for view in views:
-            backend_id = view.backend.id
-            # A backend over the threshold gives way to a sound one, an open breaker to whoever can be tried.
-            others = usable if breaker_word(view.live.breaker) == "open" else sound
-            condition = judge.condition(
-                view, model, marks[backend_id], alternative=not others <= {backend_id}
-            )
-            pairs.setdefault(backend_id, {})[model] = condition
+        for view, condition in zip(views, judge.conditions(model, views), strict=True):
+            pairs.setdefault(view.backend.id, {})[model] = condition
     return {
         view.backend.id: BackendCondition(judge.overall(view, pairs[view.backend.id]), pairs[view.backend.id])
         for view in snapshot.backends
     }
 
 
+class _Standing(Struct, frozen=True):
+    """One backend before it is compared with the others.
+
+    `rate` is what the hourly rule says: `ok`, `degraded` or `probing`. `usable`: nothing shuts it out.
+    """
+
+    view: BackendView
+    rate: QualityState
+    breaker: BreakerWord
+    usable: bool
+
+
 class _Judge:
-    """The quality rule, applied to one pair of backend and model at a time."""
+    """The quality rule, applied to the backends of one model at a time."""
 
     def __init__(self, settings: QualitySettings, now: float) -> None:
         self._settings = settings
         self._now = now
+        self._include = settings.on_all_degraded == "include"
 
-    def mark(self, view: BackendView, model: str) -> QualityState:
-        """What the pair's own figures and gates say, whatever the others do: never `excluded`."""
-        word = breaker_word(view.live.breaker)
-        if word != "closed":
-            return QualityState.PROBING if word == "half_open" else QualityState.DEGRADED
+    def conditions(self, model: str, views: Sequence[BackendView]) -> list[Condition]:
+        """The condition of each of these backends, with regard to the others."""
+        standings = [self._standing(view, model) for view in views]
+        usable = [each for each in standings if each.usable]
+        passing = [each for each in usable if each.rate is not QualityState.DEGRADED]
+        # Who is over the threshold gives way to whoever is not; an open breaker gives way to them too.
+        below = any(each.rate is QualityState.OK for each in usable) or not self._include
+        sound = any(each.rate is QualityState.OK and each.breaker == "closed" for each in passing)
+        let_in = len(usable) > len(passing) and not below
+        return [self._condition(model, each, below=below, held=sound or let_in) for each in standings]
+
+    def _standing(self, view: BackendView, model: str) -> _Standing:
+        return _Standing(
+            view, self._rate(view, model), breaker_word(view.live.breaker), not is_shut_out(view, self._now)
+        )
+
+    def _rate(self, view: BackendView, model: str) -> QualityState:
         if not self._exceeds(view.quality_for(model, self._settings.min_samples)):
             return QualityState.OK
         gate = view.live.gates.get(model) if self._settings.recovery == "probe" else None
@@ -118,26 +134,23 @@ class _Judge:
         }
         return states[breaker_word(gate)]
 
-    def condition(self, view: BackendView, model: str, mark: QualityState, *, alternative: bool) -> Condition:
-        """`degraded` becomes `excluded` where requests go elsewhere, or nowhere."""
-        if mark is not QualityState.DEGRADED:
-            return Condition(mark)
-        breaker = view.live.breaker
-        if breaker is not None and breaker_word(breaker) == "open":
-            reason = f"Circuit breaker is open, it is tested in {breaker.retry_after():.1f} s"
-        elif self._settings.enabled:
-            reason = self._reason(view.quality_for(model, self._settings.min_samples))
-        else:
-            return Condition(mark)
-        if alternative or self._settings.on_all_degraded == "reject":
-            return Condition(QualityState.EXCLUDED, reason)
-        return Condition(mark)
+    def _condition(self, model: str, standing: _Standing, *, below: bool, held: bool) -> Condition:
+        if standing.rate is QualityState.DEGRADED and below and self._settings.enabled:
+            figures = standing.view.quality_for(model, self._settings.min_samples)
+            return Condition(QualityState.EXCLUDED, self._reason(figures))
+        breaker = standing.view.live.breaker
+        if breaker is not None and standing.breaker == "open":
+            if held or not self._include:
+                when = f"it is tested in {breaker.retry_after():.1f} s"
+                return Condition(QualityState.EXCLUDED, f"Circuit breaker is open, {when}")
+            return Condition(QualityState.DEGRADED)
+        if standing.breaker == "half_open" and standing.rate is QualityState.OK:
+            return Condition(QualityState.PROBING)
+        return Condition(standing.rate)
 
     def overall(self, view: BackendView, models: Mapping[str, Condition]) -> Condition:
         """One word for all models: theirs where they agree, else the backend's own figures decide."""
-        conditions = list(models.values()) or [
-            self.condition(view, "", self.mark(view, ""), alternative=False)
-        ]
+        conditions = list(models.values()) or self.conditions("", [view])
         states = {condition.state for condition in conditions}
         if len(states) == 1:
             return conditions[0]

@@ -165,7 +165,10 @@ class PrettyLine:
 def _fields_of(event: MutableMapping[str, Any]) -> dict[str, object]:
     """The line as ordered fields: what every line has, what was given, and the trace id at the end."""
     record = cast("logging.LogRecord", event.pop("_record"))
-    event.pop("_from_structlog", None)
+    if not event.pop("_from_structlog", True):
+        # Other handlers' formatters leave these on the record; nobody can have given them.
+        event.pop("message", None)
+        event.pop("asctime", None)
     trace_id = event.pop("trace_id", None)
     line: dict[str, object] = {
         "timestamp": timestamp(record.created),

@@ -40,4 +40,3 @@ class RecentRequests:
     def get(self, trace_id: str) -> RecentRequest | None:
         """The request with this trace id, None where it is unknown or too long ago."""
         return self._requests.get(trace_id)
-
