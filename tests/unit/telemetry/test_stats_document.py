@@ -18,7 +18,6 @@ from nexus.telemetry.stats import build_stats
 from tests.unit.routing.fleets import NOW, FixedGate, figures, fleet, serve
 from tests.unit.telemetry.records import attempt, ended
 
-
 MEASURED = {
     "id": "a",
     "name": "A",
