@@ -1,6 +1,7 @@
 """The composition root: from a configuration to a running gateway. The only file that names all the parts."""
 
 import asyncio
+import gc
 import logging
 import os
 import random
@@ -26,6 +27,7 @@ from nexus.proxy.fetch import PoolFetch
 from nexus.proxy.forward import Forwarder
 from nexus.proxy.recovery import Recovery
 from nexus.proxy.upstream import UpstreamPool
+from nexus.proxy.write_batch import WriteBatch
 from nexus.quality import QualityConfig, QualityMetricsStore
 from nexus.quality.loop import QualityLoop
 from nexus.resilience.breaker_config import CircuitBreakerConfig
@@ -54,6 +56,7 @@ from nexus.telemetry.stats import StatsDocument, build_stats
 
 _log = logging.getLogger("nexus.app")
 _CLIENT_ERROR = 400
+_GC_THRESHOLD = 20_000
 _FIRST_CHECKS_SECONDS = 2.0
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
@@ -76,7 +79,9 @@ def run(loaded: LoadedConfig) -> int:
 
 async def _serve(config: Config, process_log: ProcessLog) -> None:
     clock = SystemClock()
-    pool = UpstreamPool(asyncio.get_running_loop(), clock, config.timeouts.connect_seconds)
+    loop = asyncio.get_running_loop()
+    batch = WriteBatch(loop)
+    pool = UpstreamPool(loop, batch, clock, config.timeouts.connect_seconds)
     fetch = PoolFetch(pool)
     backends = tuple(each.to_backend(os.environ) for each in config.backends)
     if not backends and config.discovery.enabled:
@@ -97,11 +102,22 @@ async def _serve(config: Config, process_log: ProcessLog) -> None:
     try:
         port = await gateway.service.listen(config.server.host, config.server.port)
         _announce(config, gateway, port, pretty=process_log.pretty)
+        _settle_memory()
         await gateway.service.run()
     finally:
         await monitor.stop()
         await pool.close()
         gateway.finish()
+
+
+def _settle_memory() -> None:
+    """Take what lives as long as the process out of garbage collection, and collect the rest less often.
+
+    Requests leave no reference cycles behind, so there is little to find and much to search.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_GC_THRESHOLD, 50, 50)
 
 
 def _announce(config: Config, gateway: "Gateway", port: int, *, pretty: bool) -> None:
@@ -226,6 +242,7 @@ class Gateway:
         )
         return EdgeContext(
             clock=self._clock,
+            batch=self._pool.batch,
             limits=EdgeLimits(
                 server.max_body_bytes, server.header_timeout_seconds, server.body_timeout_seconds
             ),

@@ -1,63 +1,16 @@
 """One try of one request on one backend: what comes back, whether it is an answer, and how it ended."""
 
-from typing import Protocol
-
 from nexus.core.decision import Candidate
 from nexus.core.fleet import Gate
 from nexus.core.outcome import AttemptOutcome, AttemptResult, FailureKind
-from nexus.core.request import Request
 from nexus.proxy import admission
-from nexus.proxy.context import ProxyContext
 from nexus.proxy.headers import header_value, retry_after_seconds
 from nexus.proxy.inspect import MAX_INSPECTED_BYTES, Finding, inspect_answer, upstream_error_text
+from nexus.proxy.owner import AttemptOwner
 from nexus.proxy.sse import SseMonitor, StreamFault, Usage
 from nexus.proxy.status import THROTTLED, failure_of, is_answer
 from nexus.proxy.target import Target
 from nexus.proxy.upstream import Call
-
-
-class AttemptOwner(Protocol):
-    """Whose attempt it is, and who is told what comes of it."""
-
-    request: Request
-    shared: ProxyContext
-    total_deadline: float
-
-    def encode(self, attempt: "Attempt") -> bytes:
-        """The complete upstream request."""
-        ...
-
-    def deliver(
-        self,
-        attempt: "Attempt",
-        outcome: AttemptOutcome,
-        headers: list[tuple[bytes, bytes]],
-        body: bytes,
-        arrived_at: float,
-    ) -> None:
-        """A whole answer; the status is the outcome's."""
-        ...
-
-    def open_stream(self, attempt: "Attempt", status: int, headers: list[tuple[bytes, bytes]]) -> None:
-        """The first piece of an answer is good and follows."""
-        ...
-
-    def pass_on(self, data: bytes) -> None:
-        """A piece of the answer."""
-        ...
-
-    def end_stream(self, outcome: AttemptOutcome) -> None:
-        """All of the answer has been passed on."""
-        ...
-
-    def break_off(self, outcome: AttemptOutcome, *, explain: bool) -> None:
-        """The answer broke after its first piece."""
-        ...
-
-    def attempt_failed(self, outcome: AttemptOutcome) -> None:
-        """The attempt ended before anything was passed on."""
-        ...
-
 
 _REDIRECT = 300
 _MAX_ERROR_BODY = 64 * 1024
@@ -116,6 +69,7 @@ class Attempt:
         self._first_token_at: float | None = None
         self._usage: Usage | None = None
         self._recorded = False
+        self._call: Call | None = None
 
     def start(self) -> None:
         """Send the request upstream."""
@@ -127,7 +81,7 @@ class Attempt:
         seconds = shared.timeouts.first_token_seconds * (1.0 if stream else _WHOLE_ANSWER_FACTOR)
         self._set_deadline(self.started_at + seconds, FailureKind.FIRST_TOKEN_TIMEOUT)
         admission.begin(self.candidate.view.live)
-        self._call: Call = shared.pool.send(self.target.origin, exchange.encode(self), self)
+        self._call = shared.pool.send(self.target.origin, exchange.encode(self), self)
 
     # --- the upstream's side (CallHandler)
 
@@ -196,7 +150,7 @@ class Attempt:
 
     def cancel(self) -> AttemptOutcome:
         """The client is gone (or another attempt won): stop the upstream; neither success nor failure."""
-        self._call.cancel()
+        self._stop()
         return self._record(AttemptResult.CANCELLED)
 
     def expire(self) -> None:
@@ -210,7 +164,8 @@ class Attempt:
 
     def pause(self) -> None:
         """The client reads too slowly: let the upstream wait."""
-        self._call.pause()
+        if self._call is not None:
+            self._call.pause()
 
     def resume(self) -> None:
         """The client has caught up. The silence while it had not is not the upstream's."""
@@ -218,7 +173,8 @@ class Attempt:
         self._set_deadline(
             shared.clock.monotonic() + shared.timeouts.stream_idle_seconds, FailureKind.IDLE_TIMEOUT
         )
-        self._call.resume()
+        if self._call is not None:
+            self._call.resume()
 
     # --- whole answers
 
@@ -253,7 +209,7 @@ class Attempt:
 
     def _end_failed_status(self) -> None:
         kind = self._failing or FailureKind.SERVER_ERROR
-        self._call.cancel()
+        self._stop()
         text = upstream_error_text(b"".join(self._body))
         message = f"HTTP {self._status}: {text}" if text else f"HTTP {self._status} with no body"
         if self._status == THROTTLED:
@@ -314,6 +270,10 @@ class Attempt:
 
     # --- ends
 
+    def _stop(self) -> None:
+        if self._call is not None:
+            self._call.cancel()
+
     def _commit(self) -> None:
         self.committed = True
         self.exchange.open_stream(self, self._status, self._headers)
@@ -321,7 +281,7 @@ class Attempt:
     def _fail(self, kind: FailureKind, message: str) -> None:
         if self._recorded:
             return
-        self._call.cancel()
+        self._stop()
         outcome = self._record(AttemptResult.FAILURE, kind, message)
         if not self.committed:
             self.exchange.attempt_failed(outcome)
@@ -339,6 +299,7 @@ class Attempt:
         retry_after: float | None = None,
     ) -> AttemptOutcome:
         self._recorded = True
+        self._call = None  # the two refer to each other, and garbage collection is slower than counting
         shared, request, view = self.exchange.shared, self.exchange.request, self.candidate.view
         now = shared.clock.monotonic()
         latency_ms = (now - self.started_at) * 1000.0

@@ -13,6 +13,7 @@ from nexus.proxy.attempt import Attempt
 from nexus.proxy.context import ProxyContext
 from nexus.proxy.downstream import ClientHeaders, Downstream
 from nexus.proxy.headers import header_text, relayed_headers
+from nexus.proxy.owner import Tried
 
 _CLIENT_ERROR = 400
 _CLIENT_CLOSED = 499
@@ -140,7 +141,7 @@ class Exchange:
 
     # --- what attempts report
 
-    def encode(self, attempt: Attempt) -> bytes:
+    def encode(self, attempt: Tried) -> bytes:
         """The complete upstream request of an attempt."""
         request, target = self.request, attempt.target
         body = target.dialect.encode(request.surface, self._body, attempt.candidate.model, request.model)
@@ -159,7 +160,7 @@ class Exchange:
 
     def deliver(
         self,
-        attempt: Attempt,
+        attempt: Tried,
         outcome: AttemptOutcome,
         headers: list[tuple[bytes, bytes]],
         body: bytes,
@@ -174,7 +175,7 @@ class Exchange:
         result = RequestResult.SUCCESS if status < _CLIENT_ERROR else RequestResult.ERROR
         self._finish(status, result, outcome)
 
-    def open_stream(self, attempt: Attempt, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+    def open_stream(self, attempt: Tried, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         """The first piece of an answer is good: from here on there is no other candidate."""
         self._status = status
         self._upstream_seconds += self.shared.clock.monotonic() - attempt.started_at
@@ -231,7 +232,7 @@ class Exchange:
         self._upstream_seconds += outcome.latency_ms / 1000.0
         self._attempt = None
 
-    def _head(self, attempt: Attempt, headers: list[tuple[bytes, bytes]]) -> bytes:
+    def _head(self, attempt: Tried, headers: list[tuple[bytes, bytes]]) -> bytes:
         candidate = attempt.candidate
         fallback = self._decision.chain_index > 0
         served_by = attempt.target.served_by(candidate.model, fallback=fallback)

@@ -15,6 +15,7 @@ import httptools
 from nexus.core.clock import Clock
 from nexus.core.outcome import FailureKind
 from nexus.proxy.origin import Origin
+from nexus.proxy.write_batch import WriteBatch
 
 _FIRST_FINAL = 200
 _MAX_HEAD_BYTES = 65536
@@ -126,7 +127,12 @@ class UpstreamConnection(asyncio.Protocol):
         self.call = call
         call.connection = self
         self.answered = False
-        self.transport.write(call.data)
+        self.pool.batch.add(self)
+
+    def flush(self) -> None:
+        """Send the request of the call, unless it was given up within the same turn of the loop."""
+        if self.call is not None:
+            self.transport.write(self.call.data)
 
     def close(self) -> None:
         """Close without telling anyone."""
@@ -243,6 +249,7 @@ class UpstreamPool:
 
     Args:
         loop: the running event loop.
+        batch: sends what is written.
         clock: for the age of idle connections.
         connect_seconds: bound on opening a connection, name look-up and TLS included.
         tls: makes the TLS context, on first use; tests pass one that trusts their own certificate.
@@ -251,6 +258,7 @@ class UpstreamPool:
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
+        batch: WriteBatch,
         clock: Clock,
         connect_seconds: float,
         tls: Callable[[], ssl.SSLContext] = ssl.create_default_context,
@@ -258,6 +266,7 @@ class UpstreamPool:
         self.open_connections = 0
         self.connect_seconds = connect_seconds
         self._loop = loop
+        self.batch = batch
         self._clock = clock
         self._make_tls = tls
         self._tls: ssl.SSLContext | None = None

@@ -10,6 +10,7 @@ from msgspec import Struct
 from nexus.core.clock import Clock
 from nexus.core.errors import ErrorContext, ErrorReply, ErrorType, error_reply
 from nexus.proxy.downstream import Downstream, Upflow
+from nexus.proxy.write_batch import WriteBatch
 from nexus.server.trace import TraceIds
 
 
@@ -85,6 +86,7 @@ class EdgeContext:
 
     Args:
         clock: for deadlines.
+        batch: sends what is written.
         limits: bounds on heads, bodies and their duration.
         posts: handlers of the inference paths, by path; only POST is allowed there.
         control: the handler of every other path.
@@ -97,6 +99,7 @@ class EdgeContext:
         self,
         *,
         clock: Clock,
+        batch: WriteBatch,
         limits: EdgeLimits,
         posts: Mapping[bytes, Handler],
         control: Handler,
@@ -105,6 +108,7 @@ class EdgeContext:
         trace_ids: TraceIds,
     ) -> None:
         self.clock = clock
+        self.batch = batch
         self.limits = limits
         self.posts = posts
         self.control = control

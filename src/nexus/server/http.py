@@ -40,6 +40,7 @@ class HttpConnection(asyncio.Protocol):
         "_discarding",
         "_head_bytes",
         "_head_complete",
+        "_out",
         "_parser",
         "_upflow",
         "_waiting",
@@ -57,6 +58,7 @@ class HttpConnection(asyncio.Protocol):
         self._parser = httptools.HttpRequestParser(self)
         self._upflow: Upflow | None = None
         self._waiting: deque[Incoming] = deque()
+        self._out: list[bytes] = []
         self._body: list[bytes] = []
         self._body_size = 0
         self._head_bytes = 0
@@ -193,7 +195,7 @@ class HttpConnection(asyncio.Protocol):
         )
         if incoming is not None and incoming.method == b"HEAD":
             body = b""
-        self.transport.write(head + body)
+        self._send(head + body if body else head)
         self._done(keep=keep)
 
     def start(self, status: int, headers: bytes) -> None:
@@ -203,7 +205,7 @@ class HttpConnection(asyncio.Protocol):
         if incoming is not None and not self._chunked:
             incoming.keep_alive = False
         keep = incoming is not None and incoming.keep_alive and not self._context.draining
-        self.transport.write(
+        self._send(
             b"%b%b%b%b%b\r\n"
             % (
                 _STATUS_LINES.get(status) or b"HTTP/1.1 %d Unknown\r\n" % status,
@@ -216,18 +218,19 @@ class HttpConnection(asyncio.Protocol):
 
     def write(self, data: bytes) -> None:
         """Some bytes of its body."""
-        self.transport.write(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
+        self._send(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
 
     def end(self, *, close: bool = False) -> None:
         """The body is complete."""
         incoming = self.incoming
         if self._chunked:
-            self.transport.write(b"0\r\n\r\n")
+            self._send(b"0\r\n\r\n")
         keep = incoming is not None and incoming.keep_alive and not self._context.draining
         self._done(keep=keep and not close)
 
     def abort(self) -> None:
         """Break the connection off, so that the client sees that the body is incomplete."""
+        self.flush()
         self._upflow = None
         self._closing = True
         self.transport.abort()
@@ -259,7 +262,19 @@ class HttpConnection(asyncio.Protocol):
         """Close at once; whoever is answering learns that the client is gone."""
         self.transport.abort()
 
+    def flush(self) -> None:
+        """Send what was written in this turn of the loop."""
+        out = self._out
+        if out and not self._closing:
+            self.transport.write(out[0] if len(out) == 1 else b"".join(out))
+        out.clear()
+
     # --- steps
+
+    def _send(self, data: bytes) -> None:
+        if not self._out:
+            self._context.batch.add(self)
+        self._out.append(data)
 
     def _handle(self, incoming: Incoming) -> None:
         context = self._context
@@ -295,6 +310,7 @@ class HttpConnection(asyncio.Protocol):
         if self._discarding:
             return
         if not keep:
+            self.flush()
             self._closing = True
             self.deadline = now + _FLUSH_SECONDS
             self.transport.close()
@@ -367,6 +383,7 @@ class HttpConnection(asyncio.Protocol):
         self._context.refuse(self, status, code, message)
         self.incoming = None
         self.deadline = self._context.clock.monotonic() + _LINGER_SECONDS
+        self.flush()
         if self.transport.can_write_eof():
             self.transport.write_eof()
 

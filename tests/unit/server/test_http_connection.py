@@ -298,6 +298,7 @@ async def test_a_client_that_reads_slowly_pauses_the_flow():
         while not harness.upflow.paused.is_set():
             connection.write(b"x" * 65536)
             sent += 65536
+            await asyncio.sleep(0)
             assert sent < 100_000_000
         while not harness.upflow.resumed.is_set():
             await asyncio.wait_for(reader.read(65536), 5)
