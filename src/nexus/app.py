@@ -124,8 +124,8 @@ def _announce(config: Config, gateway: "Gateway", port: int, *, pretty: bool) ->
     """Say where to point a client at, and what was found behind it."""
     errors = {backend.id: gateway.fleet.last_error(backend.id) for backend in gateway.fleet.backends}
     text = banner(gateway.fleet.snapshot, errors, config.server.host, port)
-    # In the JSON format standard output holds log lines only.
-    print(text, file=sys.stdout if pretty else sys.stderr, flush=True)
+    # The banner is for the person at the terminal; in the JSON format standard output holds log lines only.
+    print(text, file=sys.stdout if pretty else sys.stderr, flush=True)  # not an event to log: a greeting
     if config.server.host not in _LOOPBACK and not gateway.edge.asks_for_key:
         _log.warning(
             "anyone who reaches %s:%d can use this gateway: set server.api_keys_env",

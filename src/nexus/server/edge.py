@@ -65,20 +65,16 @@ class ClientConnection(Downstream, Protocol):
         ...
 
 
-class Handler(Protocol):
-    """Takes one complete request and sees to its answer."""
-
-    def __call__(self, context: "EdgeContext", connection: ClientConnection, incoming: Incoming) -> None:
-        """Answer now or later through the connection's `Downstream` side."""
-        ...
-
-
 class EdgeLimits(Struct, frozen=True):
     """Bounds on what a client may do; times in seconds."""
 
     max_body_bytes: int
     header_timeout_seconds: float
     body_timeout_seconds: float
+
+
+Handler = Callable[["EdgeContext", ClientConnection, Incoming], None]
+"""Takes one complete request and sees to its answer, now or later, through the connection."""
 
 
 class EdgeContext:

@@ -23,6 +23,36 @@ def by_backend(explanation: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {each["backend"]: each for each in explanation["candidates"]}
 
 
+GOOD: dict[str, Any] = {
+    "backend": "good",
+    "model": "m",
+    "status": "chosen",
+    "rank": 1,
+    "score": pytest.approx(916.667, abs=0.001),
+    "terms": {"priority": pytest.approx(416.667, abs=0.001), "load": 300.0, "latency": 200.0},
+    "excluded_by": None,
+    "reason": None,
+    "suggested_action": None,
+}
+BAD: dict[str, Any] = {
+    "backend": "bad",
+    "model": "m",
+    "status": "excluded",
+    "rank": None,
+    "score": None,
+    "terms": {},
+    "excluded_by": "QualityReconciler",
+    "reason": "Error rate 75.0% exceeds threshold 50.0%",
+    "suggested_action": "Wait for the error rate to decrease, or check the backend",
+}
+OTHER = BAD | {
+    "backend": "other",
+    "excluded_by": "RequestAnalyzer",
+    "reason": 'Does not serve model "m"',
+    "suggested_action": "Load the model on this backend, or ask for one that it serves",
+}
+
+
 def test_a_routed_request_has_exactly_the_documented_shape() -> None:
     snapshot = fleet(serve("good", priority=10), serve("bad", rate=0.75), serve("other", "n"))
     needs = Needs(tools=True, input_tokens=12)
@@ -45,41 +75,7 @@ def test_a_routed_request_has_exactly_the_documented_shape() -> None:
         "outcome": "route",
         "chosen": "good",
         "route_reason": "only-candidate",
-        "candidates": [
-            {
-                "backend": "good",
-                "model": "m",
-                "status": "chosen",
-                "rank": 1,
-                "score": pytest.approx(916.667, abs=0.001),
-                "terms": {"priority": pytest.approx(416.667, abs=0.001), "load": 300.0, "latency": 200.0},
-                "excluded_by": None,
-                "reason": None,
-                "suggested_action": None,
-            },
-            {
-                "backend": "bad",
-                "model": "m",
-                "status": "excluded",
-                "rank": None,
-                "score": None,
-                "terms": {},
-                "excluded_by": "QualityReconciler",
-                "reason": "Error rate 75.0% exceeds threshold 50.0%",
-                "suggested_action": "Wait for the error rate to decrease, or check the backend",
-            },
-            {
-                "backend": "other",
-                "model": "m",
-                "status": "excluded",
-                "rank": None,
-                "score": None,
-                "terms": {},
-                "excluded_by": "RequestAnalyzer",
-                "reason": 'Does not serve model "m"',
-                "suggested_action": "Load the model on this backend, or ask for one that it serves",
-            },
-        ],
+        "candidates": [GOOD, BAD, OTHER],
         "propensity": 1.0,
     }
 

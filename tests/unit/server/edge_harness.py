@@ -78,6 +78,10 @@ class Harness:
         self._writers.append(writer)
         return reader, writer
 
+    def reading_one(self) -> bool:
+        """Whether some connection is in the middle of a request."""
+        return any(isinstance(each, HttpConnection) and each.reading for each in self.context.connections)
+
     async def until(self, condition: Callable[[], bool]) -> None:
         """Let the loop run until something is so; the test's own time limit bounds it."""
         while not condition():  # noqa: ASYNC110  # the edge has no event for everything a test looks at

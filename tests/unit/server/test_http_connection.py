@@ -4,7 +4,8 @@ import asyncio
 import json
 
 import pytest
-from edge_harness import edge
+
+from tests.unit.server.edge_harness import edge
 
 HEAD = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\n"
 
@@ -22,7 +23,7 @@ def split(answer: bytes) -> tuple[int, str, bytes]:
 
 def code_of(answer: bytes) -> str:
     """The error code in an answer."""
-    return json.loads(split(answer)[2])["error"]["code"]
+    return str(json.loads(split(answer)[2])["error"]["code"])
 
 
 async def test_a_request_reaches_its_handler_and_is_answered():
@@ -175,7 +176,7 @@ async def test_a_slow_request_is_ended_with_408(sent: bytes, seconds: float, wor
     async with edge() as harness:
         reader, writer = await harness.connect()
         writer.write(sent)
-        await harness.until(lambda: any(each.reading for each in harness.context.connections))
+        await harness.until(harness.reading_one)
         harness.clock.advance(seconds - 2)
         harness.context.tick()
         assert not reader.at_eof()
