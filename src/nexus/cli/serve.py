@@ -18,5 +18,5 @@ def serve(ctx: click.Context, file: str | None) -> int:
     """
     loaded = load_or_exit(ctx, file)
     # the gateway takes a moment to import; a mistake in the configuration should not wait for it
-    code: int = importlib.import_module("nexus.app").run(loaded)
+    code: int = importlib.import_module("nexus.app.run").run(loaded)
     return code

@@ -87,7 +87,7 @@ class StandInApp(types.ModuleType):
     """Stands in for the gateway behind `serve`: keeps the configuration and ends with a code."""
 
     def __init__(self) -> None:
-        super().__init__("nexus.app")
+        super().__init__("nexus.app.run")
         self.loaded: list[LoadedConfig] = []
         self.code = 0
 
@@ -99,7 +99,7 @@ class StandInApp(types.ModuleType):
 @pytest.fixture
 def gateway(monkeypatch):
     module = StandInApp()
-    monkeypatch.setitem(sys.modules, "nexus.app", module)
+    monkeypatch.setitem(sys.modules, "nexus.app.run", module)
     return module
 
 

@@ -1,39 +1,30 @@
-"""The composition root: from a configuration to a running gateway. The only file that names all the parts."""
+"""All parts of one gateway, wired."""
 
-import asyncio
-import gc
 import logging
 import os
 import random
-import sys
-
-import uvloop
 
 from nexus import __version__
-from nexus.backends.discovery import discover
+from nexus.app.documents import Documents
+from nexus.app.recorders import record_evidence, record_quality, record_spend
 from nexus.backends.health import HealthMonitor
 from nexus.backends.prices import PriceList
 from nexus.backends.registry import Fleet, StatusChange
-from nexus.config.data_dir import create_data_dir
-from nexus.config.load import LoadedConfig
 from nexus.config.model import BreakerSettings, Config, QualitySettings
 from nexus.core.backend import Backend
-from nexus.core.clock import Clock, SystemClock
+from nexus.core.clock import Clock
 from nexus.core.fleet import BackendStatus
-from nexus.core.outcome import AttemptOutcome, AttemptResult
 from nexus.dialects.table import dialect_for
 from nexus.proxy.context import ProxyContext
 from nexus.proxy.fetch import PoolFetch
 from nexus.proxy.forward import Forwarder
 from nexus.proxy.recovery import Recovery
 from nexus.proxy.upstream import UpstreamPool
-from nexus.proxy.write_batch import WriteBatch
 from nexus.quality import QualityConfig, QualityMetricsStore
 from nexus.quality.loop import QualityLoop
 from nexus.resilience.breaker_config import CircuitBreakerConfig
 from nexus.routing.pipeline import Router
 from nexus.server.asgi import AsgiBridge
-from nexus.server.banner import banner
 from nexus.server.control import control_plane
 from nexus.server.edge import EdgeContext, EdgeLimits
 from nexus.server.explain import ExplainSurface
@@ -46,93 +37,13 @@ from nexus.server.stats import StatsSurface
 from nexus.server.trace import TraceIds
 from nexus.state.spend import SpendStore
 from nexus.telemetry.counters import TrafficCounters
-from nexus.telemetry.health import HealthDocument, HealthWord, build_health, is_ready
 from nexus.telemetry.histogram import StageTimes
-from nexus.telemetry.logging import ProcessLog, set_up_logging
+from nexus.telemetry.logging import ProcessLog
 from nexus.telemetry.prometheus import Metrics
 from nexus.telemetry.recent import RecentRequests
 from nexus.telemetry.request_log import RequestLog
-from nexus.telemetry.stats import StatsDocument, build_stats
 
 _log = logging.getLogger("nexus.app")
-_CLIENT_ERROR = 400
-_GC_THRESHOLD = 20_000
-_FIRST_CHECKS_SECONDS = 2.0
-_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
-
-
-def run(loaded: LoadedConfig) -> int:
-    """Run the gateway until it is told to stop; returns the exit code.
-
-    Raises:
-        NexusError: it can't start; the message says what to do.
-    """
-    config = loaded.config
-    create_data_dir(config.data_dir)
-    process_log = set_up_logging(config.logging)
-    try:
-        uvloop.run(_serve(config, process_log))
-    finally:
-        process_log.close()
-    return 0
-
-
-async def _serve(config: Config, process_log: ProcessLog) -> None:
-    clock = SystemClock()
-    loop = asyncio.get_running_loop()
-    batch = WriteBatch(loop)
-    pool = UpstreamPool(loop, batch, clock, config.timeouts.connect_seconds)
-    fetch = PoolFetch(pool)
-    backends = tuple(each.to_backend(os.environ) for each in config.backends)
-    if not backends and config.discovery.enabled:
-        backends = await discover(fetch, own_port=config.server.port)
-    for backend in backends:
-        dialect_for(backend.type)  # a type that can't be spoken yet is said now, not at the first request
-    prices = PriceList(clock)
-    if any(backend.type.is_cloud for backend in backends):
-        await asyncio.to_thread(prices.load)
-    gateway = Gateway(config, backends, clock=clock, pool=pool, prices=prices, process_log=process_log)
-    monitor = gateway.monitor
-    monitor.start()
-    try:
-        async with asyncio.timeout(_FIRST_CHECKS_SECONDS):
-            await monitor.first_checks()
-    except TimeoutError:
-        _log.warning("not every backend has answered its first check yet")
-    try:
-        port = await gateway.service.listen(config.server.host, config.server.port)
-        _announce(config, gateway, port, pretty=process_log.pretty)
-        _settle_memory()
-        await gateway.service.run()
-    finally:
-        await monitor.stop()
-        await pool.close()
-        gateway.finish()
-
-
-def _settle_memory() -> None:
-    """Take what lives as long as the process out of garbage collection, and collect the rest less often.
-
-    Requests leave no reference cycles behind, so there is little to find and much to search.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(_GC_THRESHOLD, 50, 50)
-
-
-def _announce(config: Config, gateway: "Gateway", port: int, *, pretty: bool) -> None:
-    """Say where to point a client at, and what was found behind it."""
-    errors = {backend.id: gateway.fleet.last_error(backend.id) for backend in gateway.fleet.backends}
-    text = banner(gateway.fleet.snapshot, errors, config.server.host, port)
-    # The banner is for the person at the terminal; in the JSON format standard output holds log lines only.
-    print(text, file=sys.stdout if pretty else sys.stderr, flush=True)  # not an event to log: a greeting
-    if config.server.host not in _LOOPBACK and not gateway.edge.asks_for_key:
-        _log.warning(
-            "anyone who reaches %s:%d can use this gateway: set server.api_keys_env",
-            *(config.server.host, port),
-        )
-    if config.server.workers > 1:
-        _log.warning("server.workers = %d has no effect yet: one process serves", config.server.workers)
 
 
 class Gateway:
@@ -151,7 +62,6 @@ class Gateway:
         self._config = config
         self._clock = clock
         self._pool = pool
-        self._started_at = clock.monotonic()
         rng = random.Random()
         self.counters = TrafficCounters()
         self.stages = StageTimes()
@@ -219,9 +129,9 @@ class Gateway:
                 forward_authorization=not config.server.api_keys_env,
                 attempt_recorders=(
                     self.counters.record_attempt,
-                    self._record_quality,
-                    self._record_evidence,
-                    self._record_spend,
+                    record_quality(self.store),
+                    record_evidence(self.monitor),
+                    record_spend(self.spend),
                 ),
                 request_recorders=(
                     self.counters.record_request,
@@ -233,11 +143,20 @@ class Gateway:
 
     def _edge(self) -> EdgeContext:
         config, server = self._config, self._config.server
+        documents = Documents(
+            config,
+            clock=self._clock,
+            fleet=self.fleet,
+            counters=self.counters,
+            store=self.store,
+            losses=self._losses,
+            draining=lambda: self.edge.draining,
+        )
         surfaces = (
             RootSurface(),
             ModelsSurface(self.fleet, config.routing.aliases, int(self._clock.time())),
-            StatsSurface(self._stats, self.metrics),
-            HealthSurface(self._health, self._ready),
+            StatsSurface(documents.stats, self.metrics),
+            HealthSurface(documents.health, documents.ready),
             ExplainSurface(self.router, self.fleet, self.recent, self._clock),
         )
         return EdgeContext(
@@ -284,70 +203,9 @@ class Gateway:
         self.recovery.review()
         self.counters.prune(present, self.fleet.snapshot.by_model)
 
-    # --- recorders
-
-    def _record_quality(self, outcome: AttemptOutcome) -> None:
-        if outcome.result is AttemptResult.SUCCESS:
-            ttft_ms = outcome.ttft_ms if outcome.stream else outcome.first_byte_ms
-            if outcome.status >= _CLIENT_ERROR:
-                # A refusal of the client's mistake is quick and says nothing about the speed of answers.
-                ttft_ms = None
-            self.store.record_outcome(
-                outcome.backend_id, True, ttft_ms, model=outcome.model, streamed=outcome.stream
-            )
-        elif outcome.result is AttemptResult.FAILURE:
-            self.store.record_outcome(
-                outcome.backend_id, False, None, model=outcome.model, streamed=outcome.stream
-            )
-
-    def _record_evidence(self, outcome: AttemptOutcome) -> None:
-        if outcome.kind is not None and outcome.kind.is_connection:
-            self.monitor.evidence(outcome.backend_id, False, outcome.error)
-        elif outcome.status:
-            self.monitor.evidence(outcome.backend_id, True)
-
-    def _record_spend(self, outcome: AttemptOutcome) -> None:
-        if outcome.cost_usd:
-            self.spend.add(outcome.cost_usd)
-
     def _record_unrouted(self, status: int, code: str, path: str) -> None:
         self.counters.count_unrouted(status, code, path)
         self.request_log.record_unrouted(status, code, path)
-
-    # --- documents
-
-    def _uptime(self) -> float:
-        return self._clock.monotonic() - self._started_at
-
-    def _stats(self) -> StatsDocument:
-        return build_stats(
-            snapshot=self.fleet.snapshot,
-            counters=self.counters,
-            quantiles=self.store,
-            settings=self._config.quality,
-            version=__version__,
-            uptime_seconds=self._uptime(),
-            now=self._clock.monotonic(),
-        )
-
-    def _health(self) -> HealthDocument:
-        lost = any(each.unwritten for each in self._losses)
-        log: HealthWord = "degraded" if lost else "healthy"
-        return build_health(
-            snapshot=self.fleet.snapshot,
-            services={"log": log},
-            version=__version__,
-            uptime_seconds=self._uptime(),
-            checks_enabled=self._config.health_check.enabled,
-            draining=self.edge.draining,
-        )
-
-    def _ready(self) -> bool:
-        return is_ready(
-            self.fleet.snapshot,
-            checks_enabled=self._config.health_check.enabled,
-            draining=self.edge.draining,
-        )
 
 
 def _quality_config(settings: QualitySettings) -> QualityConfig:

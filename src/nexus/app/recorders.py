@@ -1,0 +1,53 @@
+"""What is done with every attempt's outcome, one function per receiver."""
+
+from collections.abc import Callable
+
+from nexus.backends.health import HealthMonitor
+from nexus.core.outcome import AttemptOutcome, AttemptResult
+from nexus.quality import QualityMetricsStore
+from nexus.state.spend import SpendStore
+
+AttemptRecorder = Callable[[AttemptOutcome], None]
+_CLIENT_ERROR = 400
+
+
+def record_quality(store: QualityMetricsStore) -> AttemptRecorder:
+    """Count successes and failures in the quality windows."""
+
+    def record(outcome: AttemptOutcome) -> None:
+        if outcome.result is AttemptResult.SUCCESS:
+            ttft_ms = outcome.ttft_ms if outcome.stream else outcome.first_byte_ms
+            if outcome.status >= _CLIENT_ERROR:
+                # A refusal of the client's mistake is quick and says nothing about the speed of answers.
+                ttft_ms = None
+            store.record_outcome(
+                outcome.backend_id, True, ttft_ms, model=outcome.model, streamed=outcome.stream
+            )
+        elif outcome.result is AttemptResult.FAILURE:
+            store.record_outcome(
+                outcome.backend_id, False, None, model=outcome.model, streamed=outcome.stream
+            )
+
+    return record
+
+
+def record_evidence(monitor: HealthMonitor) -> AttemptRecorder:
+    """Tell the health checks of connections that worked or failed."""
+
+    def record(outcome: AttemptOutcome) -> None:
+        if outcome.kind is not None and outcome.kind.is_connection:
+            monitor.evidence(outcome.backend_id, False, outcome.error)
+        elif outcome.status:
+            monitor.evidence(outcome.backend_id, True)
+
+    return record
+
+
+def record_spend(spend: SpendStore) -> AttemptRecorder:
+    """Add up what attempts cost."""
+
+    def record(outcome: AttemptOutcome) -> None:
+        if outcome.cost_usd:
+            spend.add(outcome.cost_usd)
+
+    return record

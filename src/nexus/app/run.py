@@ -1,0 +1,102 @@
+"""Runs the gateway: set up, serve until told to stop, write what is left."""
+
+import asyncio
+import gc
+import logging
+import os
+import sys
+
+import uvloop
+
+from nexus.app.gateway import Gateway
+from nexus.backends.discovery import discover
+from nexus.backends.prices import PriceList
+from nexus.config.data_dir import create_data_dir
+from nexus.config.load import LoadedConfig
+from nexus.config.model import Config
+from nexus.core.clock import SystemClock
+from nexus.dialects.table import dialect_for
+from nexus.proxy.fetch import PoolFetch
+from nexus.proxy.upstream import UpstreamPool
+from nexus.proxy.write_batch import WriteBatch
+from nexus.server.banner import banner
+from nexus.telemetry.logging import ProcessLog, set_up_logging
+
+_log = logging.getLogger("nexus.app")
+_GC_THRESHOLD = 20_000
+_FIRST_CHECKS_SECONDS = 2.0
+_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+
+
+def run(loaded: LoadedConfig) -> int:
+    """Run the gateway until it is told to stop; returns the exit code.
+
+    Raises:
+        NexusError: it can't start; the message says what to do.
+    """
+    config = loaded.config
+    create_data_dir(config.data_dir)
+    process_log = set_up_logging(config.logging)
+    try:
+        uvloop.run(_serve(config, process_log))
+    finally:
+        process_log.close()
+    return 0
+
+
+async def _serve(config: Config, process_log: ProcessLog) -> None:
+    clock = SystemClock()
+    loop = asyncio.get_running_loop()
+    batch = WriteBatch(loop)
+    pool = UpstreamPool(loop, batch, clock, config.timeouts.connect_seconds)
+    fetch = PoolFetch(pool)
+    backends = tuple(each.to_backend(os.environ) for each in config.backends)
+    if not backends and config.discovery.enabled:
+        backends = await discover(fetch, own_port=config.server.port)
+    for backend in backends:
+        dialect_for(backend.type)  # a type that can't be spoken yet is said now, not at the first request
+    prices = PriceList(clock)
+    if any(backend.type.is_cloud for backend in backends):
+        await asyncio.to_thread(prices.load)
+    gateway = Gateway(config, backends, clock=clock, pool=pool, prices=prices, process_log=process_log)
+    monitor = gateway.monitor
+    monitor.start()
+    try:
+        async with asyncio.timeout(_FIRST_CHECKS_SECONDS):
+            await monitor.first_checks()
+    except TimeoutError:
+        _log.warning("not every backend has answered its first check yet")
+    try:
+        port = await gateway.service.listen(config.server.host, config.server.port)
+        _announce(config, gateway, port, pretty=process_log.pretty)
+        _settle_memory()
+        await gateway.service.run()
+    finally:
+        await monitor.stop()
+        await pool.close()
+        gateway.finish()
+
+
+def _settle_memory() -> None:
+    """Take what lives as long as the process out of garbage collection, and collect the rest less often.
+
+    Requests leave no reference cycles behind, so there is little to find and much to search.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_GC_THRESHOLD, 50, 50)
+
+
+def _announce(config: Config, gateway: Gateway, port: int, *, pretty: bool) -> None:
+    """Say where to point a client at, and what was found behind it."""
+    errors = {backend.id: gateway.fleet.last_error(backend.id) for backend in gateway.fleet.backends}
+    text = banner(gateway.fleet.snapshot, errors, config.server.host, port)
+    # The banner is for the person at the terminal; in the JSON format standard output holds log lines only.
+    print(text, file=sys.stdout if pretty else sys.stderr, flush=True)  # not an event to log: a greeting
+    if config.server.host not in _LOOPBACK and not gateway.edge.asks_for_key:
+        _log.warning(
+            "anyone who reaches %s:%d can use this gateway: set server.api_keys_env",
+            *(config.server.host, port),
+        )
+    if config.server.workers > 1:
+        _log.warning("server.workers = %d has no effect yet: one process serves", config.server.workers)
