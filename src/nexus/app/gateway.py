@@ -26,7 +26,7 @@ from nexus.resilience.breaker_config import CircuitBreakerConfig
 from nexus.routing.pipeline import Router
 from nexus.server.asgi import AsgiBridge
 from nexus.server.control import control_plane
-from nexus.server.edge import EdgeContext, EdgeLimits
+from nexus.server.edge import TICK_SECONDS, EdgeContext, EdgeLimits
 from nexus.server.explain import ExplainSurface
 from nexus.server.health import HealthSurface
 from nexus.server.inference import PATHS, InferenceSurface
@@ -184,7 +184,7 @@ class Gateway:
             periodics=(
                 Periodic("deadlines", 0.05, self.forwarder.tick),
                 Periodic("request log", 0.1, self.request_log.flush),
-                Periodic("connections", 1.0, self.edge.tick),
+                Periodic("connections", TICK_SECONDS, self.edge.tick),
                 Periodic("idle upstreams", 5.0, self._pool.sweep),
                 Periodic("spend", 5.0, self.spend.flush_async),
                 Periodic("quality", self._config.quality.metrics_interval_seconds, self._refresh_quality),

@@ -26,16 +26,19 @@ _NOT_RELAYED_PREFIXES = (b"x-nexus-", b"access-control-")
 
 def header_text(text: str) -> str:
     """The text with everything that may not stand in a header value replaced by `?`."""
+    if text.isascii() and text.isprintable():
+        return text
     return "".join(char if " " <= char <= "~" else "?" for char in text)
 
 
 def relayed_headers(headers: list[tuple[bytes, bytes]]) -> bytes:
     """The upstream's header lines that go on to the client."""
-    return b"".join(
-        b"%b: %b\r\n" % (name, value)
-        for name, value in headers
-        if name not in _NOT_RELAYED and not name.startswith(_NOT_RELAYED_PREFIXES)
-    )
+    lines = [
+        b"%b: %b\r\n" % header
+        for header in headers
+        if header[0] not in _NOT_RELAYED and not header[0].startswith(_NOT_RELAYED_PREFIXES)
+    ]
+    return b"".join(lines)
 
 
 def header_value(headers: list[tuple[bytes, bytes]], name: bytes) -> bytes:

@@ -21,6 +21,7 @@ _FIRST_FINAL = 200
 _MAX_HEAD_BYTES = 65536
 _MAX_IDLE = 512
 _IDLE_SECONDS = 60.0
+_FRAMING = frozenset({b"content-length", b"transfer-encoding"})
 
 
 class CallHandler(Protocol):
@@ -94,7 +95,6 @@ class UpstreamConnection(asyncio.Protocol):
         "answered",
         "call",
         "closing",
-        "framed",
         "head_bytes",
         "headers",
         "idle_since",
@@ -116,7 +116,6 @@ class UpstreamConnection(asyncio.Protocol):
         self.headers: list[tuple[bytes, bytes]] = []
         self.head_bytes = 0
         self.status = 0
-        self.framed = False
         self.answered = False
         self.reused = False
         self.closing = False
@@ -166,7 +165,10 @@ class UpstreamConnection(asyncio.Protocol):
             self._break(FailureKind.PROTOCOL, "the upstream switched protocols")
         else:
             if self.call is not None:
-                self.call.handler.on_read_done()
+                if not self.status:
+                    self._bound_head(len(data))
+                else:
+                    self.call.handler.on_read_done()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The socket is gone: decide what that means for the call, if there is one."""
@@ -181,7 +183,7 @@ class UpstreamConnection(asyncio.Protocol):
             # so the same attempt goes out once more, on a connection that is certainly fresh.
             call.connection = None
             self.pool.connect(call)
-        elif self.status and not self.framed:
+        elif self.status and not self._has_length():
             # An answer without a length ends where the connection does.
             call.done = True
             call.handler.on_end()
@@ -196,19 +198,11 @@ class UpstreamConnection(asyncio.Protocol):
     def on_message_begin(self) -> None:
         """A new answer starts."""
         self.headers = []
-        self.head_bytes = 0
         self.status = 0
-        self.framed = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Collect one header; note whether the body will have an end of its own."""
-        lowered = name.lower()
-        self.head_bytes += len(name) + len(value)
-        if lowered in {b"content-length", b"transfer-encoding"}:
-            self.framed = True
-        self.headers.append((lowered, value))
-        if self.head_bytes > _MAX_HEAD_BYTES:
-            self._break(FailureKind.PROTOCOL, f"the answer's headers exceed {_MAX_HEAD_BYTES} bytes")
+        """Collect one header."""
+        self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         """Hand the head on; interim answers (1xx) are skipped."""
@@ -216,6 +210,7 @@ class UpstreamConnection(asyncio.Protocol):
         if self.call is None or status < _FIRST_FINAL:
             return
         self.status = status
+        self.head_bytes = 0
         self.call.handler.on_head(status, self.headers)
 
     def on_body(self, data: bytes) -> None:
@@ -236,6 +231,16 @@ class UpstreamConnection(asyncio.Protocol):
         else:
             self.close()
         call.handler.on_end()
+
+    def _bound_head(self, received: int) -> None:
+        """Give up on a head that never ends."""
+        self.head_bytes += received
+        if self.head_bytes > _MAX_HEAD_BYTES:
+            self._break(FailureKind.PROTOCOL, f"the answer's headers exceed {_MAX_HEAD_BYTES} bytes")
+
+    def _has_length(self) -> bool:
+        """Whether the body has an end of its own; else it ends where the connection does."""
+        return any(name in _FRAMING for name, _ in self.headers)
 
     def _break(self, kind: FailureKind, message: str) -> None:
         call = self.call

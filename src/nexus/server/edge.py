@@ -14,20 +14,24 @@ from nexus.proxy.write_batch import WriteBatch
 from nexus.server.trace import TraceIds
 
 
+TICK_SECONDS = 1.0
+"""How often `EdgeContext.tick` is due."""
+
+
 class Incoming:
     """One request as read from a connection. Header names are in lower case; `target` is path and query."""
 
-    __slots__ = ("body", "headers", "keep_alive", "method", "path", "query", "received_at", "version")
+    # Defaults of the class, not of each instance: one is made per request.
+    method = b""
+    path = b""
+    query = b""
+    version = "1.1"
+    body = b""
+    keep_alive = True
+    received_at = 0.0
 
     def __init__(self) -> None:
-        self.method = b""
-        self.path = b""
-        self.query = b""
-        self.version = "1.1"
         self.headers: list[tuple[bytes, bytes]] = []
-        self.body = b""
-        self.keep_alive = True
-        self.received_at = 0.0
 
     def header(self, name: bytes) -> bytes | None:
         """The first value of a header, None where it is absent."""
@@ -89,6 +93,8 @@ class EdgeContext:
         api_keys: accepted keys; empty means that no key is asked for.
         unrouted: told (status, code, path) of each inference request that never became one.
         trace_ids: makes the ids of requests.
+
+    `asks_for_key` says whether requests need a key.
     """
 
     def __init__(
@@ -115,28 +121,40 @@ class EdgeContext:
         self.date_line = b""
         # Digests are compared, so that the time a comparison takes says nothing about a key.
         self._keys = frozenset(_digest(key.encode()) for key in api_keys)
+        self.asks_for_key = bool(self._keys)
         self.tick()
 
-    @property
-    def asks_for_key(self) -> bool:
-        """Whether requests need a key."""
-        return bool(self._keys)
-
     def tick(self) -> None:
-        """Close what has waited too long and refresh the date. Call it about once a second."""
+        """Close what has waited too long and refresh the date. Call it every `TICK_SECONDS`."""
         self.date_line = f"Date: {formatdate(self.clock.time(), usegmt=True)}\r\n".encode()
         now = self.clock.monotonic()
+        self._ticked_at = now
         for connection in [each for each in self.connections if each.deadline <= now]:
             connection.expire()
 
+    def due_in(self, seconds: float) -> float:
+        """The deadline for something that may take `seconds`, to within one tick, never early."""
+        return self._ticked_at + seconds + TICK_SECONDS
+
     def authorized(self, incoming: Incoming) -> bool:
-        """Whether the request carries one of the gateway's keys, or none is needed."""
-        if not self._keys or incoming.path == b"/health" or incoming.path.startswith(b"/health/"):
+        """Whether the request carries one of the gateway's keys, or its path needs none."""
+        if incoming.path == b"/health" or incoming.path.startswith(b"/health/"):
             return True
         scheme, _, token = (incoming.header(b"authorization") or b"").partition(b" ")
         if scheme.lower() == b"bearer" and _digest(token.strip()) in self._keys:
             return True
         return _digest((incoming.header(b"x-api-key") or b"").strip()) in self._keys
+
+    def refuse_without_key(self, connection: ClientConnection) -> None:
+        """Answer a request that carries none of the gateway's keys."""
+        self.refuse(
+            connection,
+            401,
+            "invalid_api_key",
+            "This gateway needs one of its API keys: send it as `Authorization: Bearer <key>`.",
+            "authentication_error",
+            extra="WWW-Authenticate: Bearer\r\n",
+        )
 
     def refuse(
         self,

@@ -6,13 +6,13 @@ one at a time; what a client sends ahead waits.
 
 import asyncio
 from collections import deque
-from http import HTTPStatus
 from typing import cast
 
 import httptools
 
 from nexus.proxy.downstream import Upflow
 from nexus.server.edge import EdgeContext, Incoming
+from nexus.server.framing import connection_line, head_size, status_line
 
 _IDLE_SECONDS = 120.0
 _LINGER_SECONDS = 2.0
@@ -21,9 +21,6 @@ _NEVER = float("inf")
 _MAX_HEAD_BYTES = 64 * 1024
 _MAX_PIPELINED = 64
 _WRITE_BUFFER = 256 * 1024
-_STATUS_LINES = {
-    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
-}
 _NO_UPGRADE = "Upgrading the connection is not supported: send the request without an Upgrade header."
 _VERSIONS = frozenset({"1.0", "1.1"})
 
@@ -42,6 +39,7 @@ class HttpConnection(asyncio.Protocol):
         "_head_complete",
         "_out",
         "_parser",
+        "_received",
         "_upflow",
         "_waiting",
         "client",
@@ -62,6 +60,7 @@ class HttpConnection(asyncio.Protocol):
         self._body: list[bytes] = []
         self._body_size = 0
         self._head_bytes = 0
+        self._received = 0
         self._head_complete = False
         self._chunked = False
         self._closing = False
@@ -69,7 +68,7 @@ class HttpConnection(asyncio.Protocol):
         self.client = ""
         self.incoming: Incoming | None = None  # the request being answered
         self.reading: Incoming | None = None  # the request being read
-        self.deadline = context.clock.monotonic() + _IDLE_SECONDS
+        self.deadline = context.due_in(_IDLE_SECONDS)
 
     # --- asyncio.Protocol
 
@@ -94,6 +93,7 @@ class HttpConnection(asyncio.Protocol):
         """Feed the parser; its callbacks below run before this returns."""
         if self._discarding or self._closing:
             return
+        self._received = len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserCallbackError:
@@ -104,6 +104,11 @@ class HttpConnection(asyncio.Protocol):
         except httptools.HttpParserUpgrade:
             # Refused where the head was complete, all but CONNECT, which is no upgrade to the parser.
             self._refuse_unread(400, "invalid_request_error", _NO_UPGRADE)
+        else:
+            if self.reading is not None and not self._head_complete:
+                self._head_bytes += len(data)
+                if self._head_bytes > _MAX_HEAD_BYTES:
+                    self._refuse_large_head()
 
     def pause_writing(self) -> None:
         """The client reads too slowly."""
@@ -127,19 +132,17 @@ class HttpConnection(asyncio.Protocol):
         self._chunked = False
         if self.incoming is None:
             context = self._context
-            self.deadline = context.clock.monotonic() + context.limits.header_timeout_seconds
+            self.deadline = context.due_in(context.limits.header_timeout_seconds)
 
     def on_url(self, url: bytes) -> None:
         """The request target, which may come in pieces."""
         if self.reading is not None:
             self.reading.path += url
-            self._count_head(len(url))
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """One header."""
         if self.reading is not None:
             self.reading.headers.append((name.lower(), value))
-            self._count_head(len(name) + len(value))
 
     def on_headers_complete(self) -> None:
         """The head is whole: refuse now what need not be read further."""
@@ -187,10 +190,10 @@ class HttpConnection(asyncio.Protocol):
         incoming = self.incoming
         keep = incoming is not None and incoming.keep_alive and not self._context.draining
         head = b"%b%b%b%bContent-Length: %d\r\n\r\n" % (
-            _STATUS_LINES.get(status) or b"HTTP/1.1 %d Unknown\r\n" % status,
+            status_line(status),
             self._context.date_line,
             headers,
-            _connection_line(incoming, keep=keep),
+            connection_line(incoming, keep=keep),
             len(body),
         )
         if incoming is not None and incoming.method == b"HEAD":
@@ -208,10 +211,10 @@ class HttpConnection(asyncio.Protocol):
         self._send(
             b"%b%b%b%b%b\r\n"
             % (
-                _STATUS_LINES.get(status) or b"HTTP/1.1 %d Unknown\r\n" % status,
+                status_line(status),
                 self._context.date_line,
                 headers,
-                _connection_line(incoming, keep=keep),
+                connection_line(incoming, keep=keep),
                 b"Transfer-Encoding: chunked\r\n" if self._chunked else b"",
             )
         )
@@ -281,15 +284,8 @@ class HttpConnection(asyncio.Protocol):
         self.incoming = incoming
         self.deadline = _NEVER
         incoming.received_at = context.clock.monotonic()
-        if not context.authorized(incoming):
-            context.refuse(
-                self,
-                401,
-                "invalid_api_key",
-                "This gateway needs one of its API keys: send it as `Authorization: Bearer <key>`.",
-                "authentication_error",
-                extra="WWW-Authenticate: Bearer\r\n",
-            )
+        if context.asks_for_key and not context.authorized(incoming):
+            context.refuse_without_key(self)
             return
         handler = context.posts.get(incoming.path)
         if handler is None:
@@ -306,21 +302,21 @@ class HttpConnection(asyncio.Protocol):
         """The answer is written: go on to the next request or close."""
         self._upflow = None
         self.incoming = None
-        now = self._context.clock.monotonic()
+        context = self._context
         if self._discarding:
             return
         if not keep:
             self.flush()
             self._closing = True
-            self.deadline = now + _FLUSH_SECONDS
+            self.deadline = context.due_in(_FLUSH_SECONDS)
             self.transport.close()
         elif self._waiting:
             asyncio.get_running_loop().call_soon(self._next)
         elif self.reading is None:
-            self.deadline = now + _IDLE_SECONDS
+            self.deadline = context.due_in(_IDLE_SECONDS)
         else:
-            limits = self._context.limits
-            self.deadline = now + (
+            limits = context.limits
+            self.deadline = context.due_in(
                 limits.body_timeout_seconds if self._head_complete else limits.header_timeout_seconds
             )
 
@@ -332,28 +328,34 @@ class HttpConnection(asyncio.Protocol):
             self.transport.resume_reading()
         self._handle(incoming)
 
-    def _count_head(self, size: int) -> None:
-        self._head_bytes += size
-        if self._head_bytes > _MAX_HEAD_BYTES:
-            self._refuse_unread(
-                431, "invalid_request_error", f"The request's head exceeds {_MAX_HEAD_BYTES} bytes."
-            )
+    def _refuse_large_head(self) -> None:
+        message = f"The request's head exceeds {_MAX_HEAD_BYTES} bytes."
+        self._refuse_unread(431, "invalid_request_error", message)
 
     def _check_head(self, reading: Incoming) -> None:
-        if reading.version == "1.1" and reading.header(b"host") is None:
+        if self._head_bytes + self._received > _MAX_HEAD_BYTES < head_size(reading):
+            self._refuse_large_head()
+            return
+        host = length = expect = None
+        for name, value in reading.headers:
+            if name == b"host":
+                host = value
+            elif name == b"content-length":
+                length = value
+            elif name == b"expect":
+                expect = value
+        if host is None and reading.version == "1.1":
             self._refuse_unread(400, "invalid_request_error", "The request has no Host header.")
             return
         if self._parser.should_upgrade():
             self._refuse_unread(400, "invalid_request_error", _NO_UPGRADE)
             return
-        length = reading.header(b"content-length")
         if length is not None and int(length) > self._context.limits.max_body_bytes:
             self._refuse_too_large()
             return
         if self.incoming is None:
             context = self._context
-            self.deadline = context.clock.monotonic() + context.limits.body_timeout_seconds
-        expect = reading.header(b"expect")
+            self.deadline = context.due_in(context.limits.body_timeout_seconds)
         if expect is not None and expect.lower() == b"100-continue":
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
@@ -382,15 +384,7 @@ class HttpConnection(asyncio.Protocol):
         self.incoming.keep_alive = False
         self._context.refuse(self, status, code, message)
         self.incoming = None
-        self.deadline = self._context.clock.monotonic() + _LINGER_SECONDS
+        self.deadline = self._context.due_in(_LINGER_SECONDS)
         self.flush()
         if self.transport.can_write_eof():
             self.transport.write_eof()
-
-
-def _connection_line(incoming: Incoming | None, *, keep: bool) -> bytes:
-    if not keep:
-        return b"Connection: close\r\n"
-    if incoming is not None and incoming.version == "1.0":
-        return b"Connection: keep-alive\r\n"
-    return b""

@@ -1,0 +1,28 @@
+"""The lines of HTTP/1.1 heads that depend on nothing but the request and the status."""
+
+from http import HTTPStatus
+
+from nexus.server.edge import Incoming
+
+_STATUS_LINES = {
+    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
+}
+
+
+def status_line(status: int) -> bytes:
+    """The first line of an answer."""
+    return _STATUS_LINES.get(status) or b"HTTP/1.1 %d Unknown\r\n" % status
+
+
+def connection_line(incoming: Incoming | None, *, keep: bool) -> bytes:
+    """The `Connection` header of an answer; empty where the version of HTTP says as much."""
+    if not keep:
+        return b"Connection: close\r\n"
+    if incoming is not None and incoming.version == "1.0":
+        return b"Connection: keep-alive\r\n"
+    return b""
+
+
+def head_size(incoming: Incoming) -> int:
+    """Bytes of a request's target and headers."""
+    return len(incoming.path) + sum(len(name) + len(value) for name, value in incoming.headers)
