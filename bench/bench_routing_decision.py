@@ -6,6 +6,7 @@ Run: python bench/bench_routing_decision.py
 import gc
 import random
 import time
+from collections.abc import Sequence
 
 from nexus.config.model import BreakerSettings, BudgetConfig, QualitySettings, RoutingConfig, RoutingPolicy
 from nexus.core.backend import Backend, BackendType, ModelInfo, Zone
@@ -25,8 +26,8 @@ class Sums:
     def __init__(self) -> None:
         self.seconds = [0.0] * 6
 
-    def observe(self, stage_index: int, seconds: float) -> None:
-        self.seconds[stage_index] += seconds
+    def observe_all(self, seconds: Sequence[float]) -> None:
+        self.seconds = [before + now for before, now in zip(self.seconds, seconds, strict=True)]
 
 
 def fleet(

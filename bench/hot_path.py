@@ -43,7 +43,8 @@ REQUEST = (
 )
 UPSTREAM_ANSWER = (
     "HTTP/1.1 200 OK\r\nServer: mock\r\nDate: Sat, 01 Jan 2000 00:00:00 GMT\r\n"
-    f"Content-Type: application/json\r\nContent-Length: {len(ANSWER)}\r\nConnection: keep-alive\r\n\r\n{ANSWER}"
+    f"Content-Type: application/json\r\nContent-Length: {len(ANSWER)}\r\n"
+    f"Connection: keep-alive\r\n\r\n{ANSWER}"
 ).encode()
 
 

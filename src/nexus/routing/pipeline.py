@@ -1,7 +1,7 @@
 """The pipeline: six stages in order, for the model and then for each fallback, until somebody can answer."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
 from time import perf_counter
 from typing import Protocol
@@ -25,14 +25,14 @@ _log = logging.getLogger("nexus.routing")
 
 
 class StageObserver(Protocol):
-    """Who wants to know how long each stage took: one call per stage and request.
+    """Who wants to know how long each stage took: one call per request.
 
     What a stage did for several models of a chain is added up. Going on down the chain after attempts failed,
     and previews, are not reported.
     """
 
-    def observe(self, stage_index: int, seconds: float) -> None:
-        """`stage_index` counts in the order of `Router.stage_names`."""
+    def observe_all(self, seconds: Sequence[float]) -> None:
+        """Seconds per stage, in the order of `Router.stage_names`."""
         ...
 
 
@@ -125,8 +125,8 @@ class Router:
             if intent.saturated and queue_at < 0:
                 queue_at = index
             index += 1
-        if spent is not None:
-            self._report(spent)
+        if spent is not None and self._observer is not None:
+            self._observer.observe_all(spent)
         if intent.ranked:
             return self._routed(intent, index)
         return _nothing_left(intent, chain_start, queue_at)
@@ -147,11 +147,6 @@ class Router:
             before = after
             if not intent.candidates:
                 return
-
-    def _report(self, spent: list[float]) -> None:
-        if self._observer is not None:
-            for index, seconds in enumerate(spent):
-                self._observer.observe(index, seconds)
 
     def _routed(self, intent: Intent, index: int) -> Decision:
         ranked = intent.ranked

@@ -26,3 +26,16 @@ def connection_line(incoming: Incoming | None, *, keep: bool) -> bytes:
 def head_size(incoming: Incoming) -> int:
     """Bytes of a request's target and headers."""
     return len(incoming.path) + sum(len(name) + len(value) for name, value in incoming.headers)
+
+
+def framing_headers(incoming: Incoming) -> tuple[bytes | None, bytes | None, bytes | None]:
+    """The values of Host, Content-Length and Expect; None for each that is absent."""
+    host = length = expect = None
+    for name, value in incoming.headers:
+        if name == b"host":
+            host = value
+        elif name == b"content-length":
+            length = value
+        elif name == b"expect":
+            expect = value
+    return host, length, expect

@@ -33,9 +33,13 @@ _JSON = b"application/json"
 _MAX_TOKEN = 128
 
 
-class Hints(Struct):
-    """What the client's headers say; `forwarded` and `authorization` are blocks of header lines."""
+class Hints(Struct, gc=False):
+    """What the client's headers say; `forwarded` and `authorization` are blocks of header lines.
 
+    `has_own`: at least one of the headers is the gateway's own.
+    """
+
+    has_own: bool = False
     restricted: bool = False
     strict: bool = False
     flexible: bool = False
@@ -64,10 +68,12 @@ def read_hints(headers: Iterable[tuple[bytes, bytes]]) -> Hints:
         elif name == b"x-request-id":
             hints.request_id = value.decode("latin-1")[:_MAX_TOKEN]
         elif name.startswith(b"x-nexus-"):
+            hints.has_own = True
             _read_own_header(hints, name, value.decode("latin-1").strip())
         else:
             forwarded.append(b"%b: %b\r\n" % (name, value))
-    hints.forwarded = b"".join(forwarded)
+    if forwarded:
+        hints.forwarded = b"".join(forwarded)
     return hints
 
 
@@ -113,5 +119,7 @@ def flexible(hints: Hints) -> bool | None:
 
 def is_json(content_type: bytes) -> bool:
     """Whether a content type is JSON; none at all is taken for JSON."""
+    if content_type == _JSON:
+        return True
     media = content_type.partition(b";")[0].strip().lower()
     return media == _JSON or media.endswith(b"+json") or not media

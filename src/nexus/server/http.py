@@ -12,7 +12,7 @@ import httptools
 
 from nexus.proxy.downstream import Upflow
 from nexus.server.edge import EdgeContext, Incoming
-from nexus.server.framing import connection_line, head_size, status_line
+from nexus.server.framing import connection_line, framing_headers, head_size, status_line
 
 _IDLE_SECONDS = 120.0
 _LINGER_SECONDS = 2.0
@@ -336,14 +336,7 @@ class HttpConnection(asyncio.Protocol):
         if self._head_bytes + self._received > _MAX_HEAD_BYTES < head_size(reading):
             self._refuse_large_head()
             return
-        host = length = expect = None
-        for name, value in reading.headers:
-            if name == b"host":
-                host = value
-            elif name == b"content-length":
-                length = value
-            elif name == b"expect":
-                expect = value
+        host, length, expect = framing_headers(reading)
         if host is None and reading.version == "1.1":
             self._refuse_unread(400, "invalid_request_error", "The request has no Host header.")
             return

@@ -12,6 +12,7 @@ PATHS = {
     b"/v1/completions": Surface.COMPLETION,
     b"/v1/embeddings": Surface.EMBEDDING,
 }
+_PATH_OF = {surface: path.decode() for path, surface in PATHS.items()}
 _DEFAULT_TASK = {
     Surface.CHAT: Task.GENERATE,
     Surface.COMPLETION: Task.GENERATE,
@@ -28,6 +29,7 @@ class InferenceSurface:
 
     def __init__(self, surface: Surface, forwarder: Forwarder, max_concurrent_requests: int) -> None:
         self._surface = surface
+        self._path = _PATH_OF[surface]
         self._forwarder = forwarder
         self._max_concurrent = max_concurrent_requests
 
@@ -55,8 +57,7 @@ class InferenceSurface:
             context.refuse(connection, 400, "invalid_request_error", request.message, param=request.param)
             return
         headers = ClientHeaders(hints.forwarded, hints.authorization, hints.request_id)
-        path = incoming.path.decode("latin-1")
-        exchange = self._forwarder.forward(request, incoming.body, headers, connection, path=path)
+        exchange = self._forwarder.forward(request, incoming.body, headers, connection, path=self._path)
         if exchange in self._forwarder.active:
             connection.serve_with(exchange)
 
@@ -74,16 +75,26 @@ def make_request(
     surface: Surface, hints: Hints, body: bytes, *, trace_id: str, received_at: float, client: str
 ) -> Request | BodyError:
     """The request that headers and body describe, or what is wrong with them."""
-    wrong = wrong_hint(hints)
+    wrong = wrong_hint(hints) if hints.has_own else None
     fields = read_body(surface, body) if wrong is None else wrong
     if isinstance(fields, BodyError):
         return fields
+    if not hints.has_own:
+        return Request(
+            trace_id,
+            surface,
+            fields.model,
+            fields.needs,
+            received_at,
+            task=_DEFAULT_TASK[surface],
+            client=client,
+        )
     return Request(
-        trace_id=trace_id,
-        surface=surface,
-        model=fields.model,
-        needs=fields.needs,
-        received_at=received_at,
+        trace_id,
+        surface,
+        fields.model,
+        fields.needs,
+        received_at,
         constraints=Constraints(hints.restricted, flexible(hints)),
         task=Task(hints.task) if hints.task else _DEFAULT_TASK[surface],
         priority=Priority(hints.priority) if hints.priority else Priority.NORMAL,

@@ -1,6 +1,7 @@
 """The pipeline as a whole: the chain, the stages, the timings, the debug line."""
 
 import logging
+from collections.abc import Sequence
 from itertools import count
 
 import pytest
@@ -18,8 +19,8 @@ class Observed:
     def __init__(self) -> None:
         self.calls: list[tuple[int, float]] = []
 
-    def observe(self, stage_index: int, seconds: float) -> None:
-        self.calls.append((stage_index, seconds))
+    def observe_all(self, seconds: Sequence[float]) -> None:
+        self.calls += enumerate(seconds)
 
 
 def ticking() -> object:

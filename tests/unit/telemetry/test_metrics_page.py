@@ -77,8 +77,7 @@ def busy() -> Metrics:
     counters.record_transition("a", "closed", "open")
     counters.recompute.observe(0.0007)
     stages = StageTimes()
-    for index in range(len(STAGES)):
-        stages.observe(index, 4e-6)
+    stages.observe_all([4e-6] * len(STAGES))
     one = serve("a", rate=0.25, count=20, pairs={"m": figures(0.3)}, breaker=FixedGate(wait=1.0), pending=2)
     two = serve("b", status=BackendStatus.UNKNOWN, breaker=FixedGate(permits=True))
     return page(fleet(one, two), counters, stages)
