@@ -87,7 +87,16 @@ def _unknown_model(request: Request, decision: Decision) -> ErrorReply:
     return error_reply(404, "model_not_found", message, "not_found_error", param="model", context=context)
 
 
+def _first_of_each(rejections: tuple[Rejection, ...]) -> tuple[Rejection, ...]:
+    """One rejection per backend: a fallback chain asks the same backend once per model."""
+    first: dict[str, Rejection] = {}
+    for each in rejections:
+        first.setdefault(each.backend, each)
+    return tuple(first.values())
+
+
 def _excluded(request: Request, retry_after: float | None, rejections: tuple[Rejection, ...]) -> ErrorReply:
+    rejections = _first_of_each(rejections)
     context = ErrorContext(
         trace_id=request.trace_id,
         model=request.model,
@@ -115,7 +124,7 @@ def _rate_limited(
         trace_id=request.trace_id,
         model=request.model,
         retry_after_seconds=retry_after,
-        rejections=rejections or None,
+        rejections=_first_of_each(rejections) or None,
         attempts=tuple(_summary(each) for each in attempts) or None,
     )
     wait = f" Try again in {retry_after:.1f} s." if retry_after is not None else ""
@@ -133,7 +142,7 @@ def _overloaded(request: Request, decision: Decision) -> ErrorReply:
         trace_id=request.trace_id,
         model=request.model,
         retry_after_seconds=decision.retry_after or 1.0,
-        rejections=decision.rejections or None,
+        rejections=_first_of_each(decision.rejections) or None,
     )
     return error_reply(
         503,
