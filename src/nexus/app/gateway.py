@@ -16,11 +16,13 @@ from nexus.core.clock import Clock
 from nexus.core.fleet import BackendStatus
 from nexus.dialects.table import dialect_for
 from nexus.proxy.context import ProxyContext
+from nexus.proxy.fast_path import FastPath
 from nexus.proxy.fetch import PoolFetch
 from nexus.proxy.forward import Forwarder
 from nexus.proxy.recovery import Recovery
 from nexus.proxy.upstream import UpstreamPool
 from nexus.quality import QualityConfig, QualityMetricsStore
+from nexus.quality.guard import GuardRules
 from nexus.quality.loop import QualityLoop
 from nexus.resilience.breaker_config import CircuitBreakerConfig
 from nexus.routing.pipeline import Router
@@ -73,6 +75,7 @@ class Gateway:
         self.fleet = Fleet(backends, quality_views=self.store.snapshot, prices=prices, spend=self.spend.meter)
         self.fleet.on_change(_log_status)
         self.monitor = HealthMonitor(self.fleet, PoolFetch(pool), config.health_check, clock)
+        self.fast_path = self._fast_path(rng)
         self.recovery = self._recovery(rng)
         self.router = Router(
             config.routing, config.quality, config.breaker, rng=rng, stage_observer=self.stages
@@ -97,22 +100,31 @@ class Gateway:
 
     # --- wiring
 
+    def _fast_path(self, rng: random.Random) -> FastPath | None:
+        config = self._config
+        if not config.breaker.enabled:
+            return None
+        path = FastPath(
+            self.fleet,
+            breaker=_breaker_config(config.breaker),
+            rules=guard_rules(config),
+            clock=self._clock,
+            rng=rng,
+            on_change=self.counters.record_transition,
+        )
+        path.equip()
+        self.fleet.on_members(path.equip)
+        return path
+
     def _recovery(self, rng: random.Random) -> Recovery:
-        settings = self._config.breaker
-        breaker = _breaker_config(settings)
-        recovery = Recovery(
+        return Recovery(
             fleet=self.fleet,
             forgive=self.store.forgive,
             quality=self._config.quality,
-            breaker=breaker if settings.enabled else None,
-            gate=breaker,
-            on_breaker=self.counters.record_transition,
+            gate=_breaker_config(self._config.breaker),
             clock=self._clock,
             rng=rng,
         )
-        recovery.equip()
-        self.fleet.on_members(recovery.equip)
-        return recovery
 
     def _forwarder(self) -> Forwarder:
         config = self._config
@@ -183,6 +195,7 @@ class Gateway:
             grace_seconds=self._config.server.shutdown_grace_seconds,
             periodics=(
                 Periodic("deadlines", 0.05, self.forwarder.tick),
+                Periodic("ejected backends", 0.25, self._review_ejected),
                 Periodic("request log", 0.1, self.request_log.flush),
                 Periodic("connections", TICK_SECONDS, self.edge.tick),
                 Periodic("idle upstreams", 5.0, self._pool.sweep),
@@ -192,6 +205,10 @@ class Gateway:
         )
 
     # --- background work
+
+    def _review_ejected(self) -> None:
+        if self.fast_path is not None:
+            self.fast_path.review()
 
     def _refresh_quality(self) -> None:
         """Remake the published figures, and act on them."""
@@ -224,6 +241,16 @@ def _breaker_config(settings: BreakerSettings) -> CircuitBreakerConfig:
         timeout_seconds=settings.timeout_seconds,
         first_timeout_seconds=min(settings.first_timeout_seconds, settings.timeout_seconds),
         max_half_open=settings.max_half_open,
+    )
+
+
+def guard_rules(config: Config) -> GuardRules:
+    """When the fast path takes a backend out, by the settings."""
+    quality = config.quality
+    judged = quality.enabled and quality.error_rate_threshold < 1.0
+    return GuardRules(
+        failure_threshold=config.breaker.failure_threshold,
+        error_rate_threshold=quality.error_rate_threshold if judged else None,
     )
 
 

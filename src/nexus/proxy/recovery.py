@@ -1,8 +1,8 @@
-"""How backends get out of rotation and back in: a breaker per backend, a gate per excluded model.
+"""How excluded models get back in: a gate per excluded model of a backend.
 
-The breaker is the fast path: failures in a row open it. A gate is put up when the hourly error rate excludes
-a (backend, model) pair. Both let one live request at a time through once their wait is over, and close after
-enough successes; a gate that closes makes the store forget the failures from before.
+A gate is put up when the hourly error rate excludes a (backend, model) pair. Like a breaker (see
+`nexus.proxy.fast_path`) it lets one live request at a time through once its wait is over, and closes after
+enough successes; then the store forgets the failures from before.
 """
 
 import logging
@@ -55,15 +55,13 @@ class Fleet(Protocol):
 
 
 class Recovery:
-    """Puts breakers and gates on backends and takes gates away again.
+    """Puts gates on backends and takes them away again.
 
     Args:
         fleet: the backends.
         forgive: told (backend id, model) when a pair has recovered through probes.
         quality: when a pair is excluded.
-        breaker: how breakers and gates open and close; None switches the breakers off (gates stay).
-        on_breaker: told (backend id, old state, new state) of each change of a backend's breaker.
-        gate: like `breaker`, for the gates.
+        gate: how gates open and close.
         clock, rng: time, and the jitter of waits.
     """
 
@@ -73,32 +71,16 @@ class Recovery:
         fleet: Fleet,
         forgive: Callable[[str, str], None],
         quality: RecoverySettings,
-        breaker: CircuitBreakerConfig | None,
         gate: CircuitBreakerConfig,
-        on_breaker: Callable[[str, BreakerState, BreakerState], None],
         clock: Clock,
         rng: random.Random,
     ) -> None:
         self._fleet = fleet
         self._forgive = forgive
         self._quality = quality
-        self._breaker_config = breaker
         self._gate_config = gate
-        self._on_breaker = on_breaker
         self._clock = clock
         self._rng = rng
-
-    def equip(self) -> None:
-        """Give every backend that has none a breaker. Call it when backends were added."""
-        if self._breaker_config is None:
-            return
-        for view in self._fleet.snapshot.backends:
-            if view.live.breaker is None:
-                breaker = CircuitBreaker(
-                    self._breaker_config, name=view.backend.id, clock=self._clock, rng=self._rng
-                )
-                breaker.add_listener(self._breaker_changed)
-                view.live.breaker = breaker
 
     def review(self) -> None:
         """Put up gates where the hourly rule excludes, take them away where it no longer does.
@@ -144,8 +126,3 @@ class Recovery:
             view.live.gates.pop(model, None)
         self._fleet.publish()
         _log.info("%s is back for %s: its probes succeeded", backend_id, model)
-
-    def _breaker_changed(self, backend_id: str, old: BreakerState, new: BreakerState) -> None:
-        log = _log.warning if new is BreakerState.OPEN else _log.info
-        log("the breaker of %s went from %s to %s", backend_id, old, new)
-        self._on_breaker(backend_id, old, new)

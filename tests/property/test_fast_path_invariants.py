@@ -1,0 +1,66 @@
+"""Whatever goes wrong with a whole fleet, taking backends out does not make it worse."""
+
+import random
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nexus.core.backend import Backend, ModelInfo
+from nexus.core.fleet import BackendLive, BackendStatus, BackendView, FleetSnapshot, SpendMeter
+from nexus.proxy.fast_path import FastPath
+from nexus.quality.guard import GuardRules
+from nexus.resilience import CircuitBreakerConfig
+from nexus.testing import ManualClock
+
+
+class Pool:
+    """Backends that all serve one model."""
+
+    def __init__(self, size: int) -> None:
+        views = tuple(
+            BackendView(
+                Backend(f"b{number}", f"b{number}", "http://x"),
+                BackendStatus.HEALTHY,
+                {"m": ModelInfo("m")},
+                BackendLive(),
+            )
+            for number in range(size)
+        )
+        self.snapshot = FleetSnapshot(1, views, {"m": views}, SpendMeter())
+
+
+@given(
+    size=st.integers(2, 7),
+    seed=st.integers(0, 2**32),
+    sound=st.integers(0, 60),
+    chances=st.lists(st.floats(0.0, 1.0), min_size=7, max_size=7),
+    pause=st.floats(0.0, 0.5),
+)
+@settings(max_examples=60, deadline=None)
+def test_more_than_half_is_out_only_while_the_rest_is_flawless(size, seed, sound, chances, pause):
+    """So a problem that everybody has never leaves less than half of the fleet in use by our own decision."""
+    clock, fleet, rng = ManualClock(), Pool(size), random.Random(seed)
+    path = FastPath(
+        fleet,
+        breaker=CircuitBreakerConfig(first_timeout_seconds=2.0, timeout_seconds=60.0),
+        rules=GuardRules(),
+        clock=clock,
+        rng=rng,
+    )
+    path.equip()
+    for turn in range(sound + 200):
+        number = rng.randrange(size)
+        breaker = fleet.snapshot.backends[number].live.breaker
+        assert breaker is not None
+        if breaker.allow():
+            if turn < sound or rng.random() >= chances[number]:
+                breaker.record_success()
+            else:
+                breaker.record_failure()
+        out = [view.backend.id for view in fleet.snapshot.backends if path.is_out(view.backend.id)]
+        rest = [view.backend.id for view in fleet.snapshot.backends if not path.is_out(view.backend.id)]
+        if 2 * len(out) > size:
+            assert path.guard.share(rest, clock.monotonic())[0] == 0.0
+        assert len(out) <= (size + 1) // 2
+        assert rest
+        clock.advance(pause)
