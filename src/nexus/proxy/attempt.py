@@ -78,7 +78,9 @@ class Attempt:
         stream = request.needs.stream
         self._decoder = self.target.dialect.decoder(request.surface, stream=stream)
         self.started_at = shared.clock.monotonic()
-        seconds = shared.timeouts.first_token_seconds * (1.0 if stream else _WHOLE_ANSWER_FACTOR)
+        seconds = shared.timeouts.first_token_seconds
+        if not stream:
+            seconds *= _WHOLE_ANSWER_FACTOR
         self._set_deadline(self.started_at + seconds, FailureKind.FIRST_TOKEN_TIMEOUT)
         admission.begin(self.candidate.view.live)
         self._call = shared.pool.send(self.target.origin, exchange.encode(self), self)
@@ -302,7 +304,8 @@ class Attempt:
         self._call = None  # the two refer to each other, and garbage collection is slower than counting
         shared, request, view = self.exchange.shared, self.exchange.request, self.candidate.view
         now = shared.clock.monotonic()
-        latency_ms = (now - self.started_at) * 1000.0
+        started, first_byte, first_token = self.started_at, self._first_byte_at, self._first_token_at
+        latency_ms = (now - started) * 1000.0
         admission.settle(view.live, self._gates, result, latency_ms)
         sent, received, estimated = self._tokens()
         price = view.prices.get(self.candidate.model)
@@ -315,8 +318,8 @@ class Attempt:
             latency_ms=latency_ms,
             kind=kind,
             status=self._status,
-            first_byte_ms=self._since_start(self._first_byte_at),
-            ttft_ms=self._since_start(self._first_token_at),
+            first_byte_ms=None if first_byte is None else (first_byte - started) * 1000.0,
+            ttft_ms=None if first_token is None else (first_token - started) * 1000.0,
             stream=self._monitor is not None,
             input_tokens=sent,
             output_tokens=received,
@@ -338,9 +341,6 @@ class Attempt:
             return 0, 0, True
         counted = self._monitor.content_events if self._monitor is not None else 0
         return self.exchange.request.needs.input_tokens, counted, True
-
-    def _since_start(self, moment: float | None) -> float | None:
-        return None if moment is None else (moment - self.started_at) * 1000.0
 
     def _set_deadline(self, moment: float, kind: FailureKind) -> None:
         total = self.exchange.total_deadline

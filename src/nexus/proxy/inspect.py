@@ -61,7 +61,7 @@ def inspect_answer(surface: Surface, body: bytes) -> Finding:
         return Finding(usage=answer.usage) if answer.data else _empty("no embeddings")
     if not answer.choices:
         return _empty("no choices")
-    if not any(_has_substance(choice) for choice in answer.choices):
+    if not _has_substance(answer.choices[0]) and not any(map(_has_substance, answer.choices)):
         return _empty("neither content nor a finish reason")
     return Finding(usage=answer.usage)
 

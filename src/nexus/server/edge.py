@@ -13,7 +13,6 @@ from nexus.proxy.downstream import Downstream, Upflow
 from nexus.proxy.write_batch import WriteBatch
 from nexus.server.trace import TraceIds
 
-
 TICK_SECONDS = 1.0
 """How often `EdgeContext.tick` is due."""
 

@@ -35,9 +35,9 @@ class InferenceSurface:
 
     def __call__(self, context: EdgeContext, connection: ClientConnection, incoming: Incoming) -> None:
         """Turn the request into an exchange, or refuse it with what is wrong with it."""
-        refused = self._overloaded(context)
-        if refused:
-            context.refuse(connection, 503, "overloaded", refused, "service_unavailable", retry_after=1.0)
+        if context.draining or len(self._forwarder.active) >= self._max_concurrent:
+            message = self._overloaded(context)
+            context.refuse(connection, 503, "overloaded", message, "service_unavailable", retry_after=1.0)
             return
         hints = read_hints(incoming.headers)
         if not is_json(hints.content_type):
@@ -62,13 +62,11 @@ class InferenceSurface:
             connection.serve_with(exchange)
 
     def _overloaded(self, context: EdgeContext) -> str:
-        """Why no request can be taken on now; empty when one can."""
+        """Why no request can be taken on now."""
         if context.draining:
             return "The gateway is shutting down."
-        if len(self._forwarder.active) >= self._max_concurrent:
-            limit = self._max_concurrent
-            return f"{limit} requests are in flight already (server.max_concurrent_requests)."
-        return ""
+        limit = self._max_concurrent
+        return f"{limit} requests are in flight already (server.max_concurrent_requests)."
 
 
 def make_request(

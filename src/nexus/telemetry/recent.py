@@ -1,5 +1,7 @@
 """The last requests, for `GET /v1/requests/{trace_id}`."""
 
+from collections import deque
+
 from msgspec import Struct
 
 from nexus.core.decision import Decision
@@ -23,6 +25,8 @@ class RecentRequests:
             raise ValueError(f"capacity must be at least 1, got {capacity}")
         self._capacity = capacity
         self._requests: dict[str, RecentRequest] = {}
+        # The oldest key of a dict is found slowly once many before it were deleted.
+        self._ids: deque[str] = deque()
 
     def __len__(self) -> int:
         return len(self._requests)
@@ -31,11 +35,11 @@ class RecentRequests:
         """Remember a finished request; the oldest is forgotten where there are too many."""
         requests = self._requests
         trace_id = outcome.request.trace_id
-        # Taken out first, so that an id that comes again counts as new.
-        requests.pop(trace_id, None)
+        if trace_id not in requests:
+            self._ids.append(trace_id)
         requests[trace_id] = RecentRequest(outcome, decision)
         if len(requests) > self._capacity:
-            del requests[next(iter(requests))]
+            del requests[self._ids.popleft()]
 
     def get(self, trace_id: str) -> RecentRequest | None:
         """The request with this trace id, None where it is unknown or too long ago."""

@@ -36,13 +36,13 @@ def test_unknown_ids_are_none():
 
 
 def test_only_the_last_ones_are_kept():
-    """An id that comes again counts as new."""
+    """An id that comes again keeps its place."""
     recent = RecentRequests(capacity=2)
     for trace_id in ("t1", "t2", "t1", "t3"):
         recent.record_request(ended(request=ask(trace_id=trace_id)))
     assert len(recent) == 2
-    assert recent.get("t2") is None
-    assert recent.get("t1") is not None
+    assert recent.get("t1") is None
+    assert recent.get("t2") is not None
     assert recent.get("t3") is not None
 
 
