@@ -57,8 +57,8 @@ class BudgetConfig(Section):
 class RoutingConfig(Section):
     """`[routing]`: how a backend is chosen."""
 
-    strategy: Literal["smart", "round_robin", "priority_only", "random"] = setting(
-        "smart", "How the backends that can answer are ranked.", live=True
+    strategy: Literal["expected_time", "smart", "round_robin", "priority_only", "random"] = setting(
+        "expected_time", "How the backends that can answer are ranked.", live=True
     )
     weights: RoutingWeights = Field(default=RoutingWeights(), description="How the `smart` score is divided.")
     aliases: dict[str, str] = setting(

@@ -12,6 +12,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from nexus.core.backend import Backend, ModelInfo
+from nexus.core.learned import PairLearned
 from nexus.core.quality import QualityView
 
 
@@ -59,10 +60,21 @@ class BackendLive:
     `pending` counts attempts in flight, `latency_ms` is a smoothed time to answer (0: unknown),
     `blocked_until` is the monotonic time until which the backend asked to be left alone (429) and
     `throttles` how many 429s came in a row, `breaker` is the backend's own breaker (None: the fast path is
-    off), and `gates` holds a gate per model that the hourly rule has excluded.
+    off), and `gates` holds a gate per model that the hourly rule has excluded. `learned` is what attempts
+    taught of each model here, and `recovered_at` when the backend last came back after being out.
     """
 
-    __slots__ = ("blocked_until", "breaker", "gates", "latency_ms", "pending", "requests", "throttles")
+    __slots__ = (
+        "blocked_until",
+        "breaker",
+        "gates",
+        "latency_ms",
+        "learned",
+        "pending",
+        "recovered_at",
+        "requests",
+        "throttles",
+    )
 
     def __init__(self) -> None:
         self.pending = 0
@@ -72,6 +84,8 @@ class BackendLive:
         self.throttles = 0
         self.breaker: Gate | None = None
         self.gates: dict[str, Gate] = {}
+        self.learned: dict[str, PairLearned] = {}
+        self.recovered_at = float("-inf")
 
 
 class SpendMeter:

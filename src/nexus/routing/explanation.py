@@ -1,5 +1,6 @@
 """Why a decision came out as it did, as people and other programs read it."""
 
+import math
 from collections.abc import Mapping
 from typing import Literal, cast
 
@@ -34,9 +35,10 @@ class ExplainedRequest(Struct, frozen=True):
 class ExplainedCandidate(Struct, frozen=True):
     """One backend and what became of it.
 
-    `rank` counts from 1 and is None for excluded ones, as is `score`. `terms` are the numbers the score was
-    made of, and the estimated cost where it is known. `reason` says why it was excluded, or why it is used
-    although it would normally not be; else it is None.
+    `rank` counts from 1 and is None for excluded ones, as is `score`; the score is also None where a strategy
+    ranked the candidate without weighing it. `terms` are the numbers the score was made of, and the estimated
+    cost where it is known. `reason` says why it was excluded, or why it is used although it would normally
+    not be; else it is None.
     """
 
     backend: str
@@ -112,7 +114,7 @@ def _ranked(candidate: Candidate, rank: int) -> ExplainedCandidate:
         model=candidate.model,
         status="chosen" if rank == 1 else "ranked",
         rank=rank,
-        score=candidate.score,
+        score=candidate.score if candidate.score > -math.inf else None,
         terms=terms,
         excluded_by=None,
         reason=_caution(candidate),

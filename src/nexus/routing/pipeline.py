@@ -9,6 +9,7 @@ from typing import Protocol
 from nexus.config.model import BreakerSettings, QualitySettings, RoutingConfig
 from nexus.core.decision import Decision, RejectCause, Verdict
 from nexus.core.fleet import FleetSnapshot
+from nexus.core.learned import ExpectedTimeSettings
 from nexus.core.request import Request
 from nexus.routing.explanation import explain
 from nexus.routing.intent import Intent, Reconciler
@@ -44,6 +45,7 @@ class Router:
         rng: breaks ties and starts turns.
         stage_observer: told the time of each stage, once per request; None measures nothing.
         timer: reads seconds for `stage_observer`.
+        tuning: the constants of `expected_time`, the same that the learner has; None are the defaults.
     """
 
     def __init__(
@@ -55,9 +57,10 @@ class Router:
         rng: Random,
         stage_observer: StageObserver | None = None,
         timer: Callable[[], float] = perf_counter,
+        tuning: ExpectedTimeSettings | None = None,
     ) -> None:
         breakers = breaker.enabled
-        strategy = strategy_for(routing, quality, rng)
+        strategy = strategy_for(routing, quality, tuning or ExpectedTimeSettings(), rng)
         self._stages: tuple[Reconciler, ...] = (
             RequestAnalyzer(),
             PrivacyReconciler(),

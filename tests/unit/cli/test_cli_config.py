@@ -189,7 +189,7 @@ def test_the_help_of_serve_lists_every_setting_under_its_section(run):
     assert "[quality] Measuring backends" in out
     assert "--quality-error-rate-threshold NUMBER" in out
     assert "--breaker-first-timeout-seconds NUMBER" in out
-    assert "--routing-strategy smart|round_robin|priority_only|random" in " ".join(out.split())
+    assert "--routing-strategy expected_time|smart|round_robin|priority_only|random" in " ".join(out.split())
     assert out.index("--port") < out.index("--server-port")
 
 

@@ -130,7 +130,8 @@ def router(
     timer: Any = None,
     **routing: Any,
 ) -> Router:
-    """A router with these `[routing]` settings."""
+    """A router with these `[routing]` settings; `smart` unless they say otherwise: its scores are exact."""
+    routing.setdefault("strategy", "smart")
     if isinstance(routing.get("budget"), dict):
         routing["budget"] = BudgetConfig(**routing["budget"])
     extra = {"timer": timer} if timer is not None else {}

@@ -142,7 +142,7 @@ def test_what_is_kept_per_model_is_bounded() -> None:
         assert len(kept["_rows" if strategy == "smart" else "_turns"]) <= 4096
 
 
-@pytest.mark.parametrize("strategy", ["smart", "priority_only", "random"])
+@pytest.mark.parametrize("strategy", ["expected_time", "smart", "priority_only", "random"])
 def test_ties_are_spread(strategy: str) -> None:
     made = router(strategy=strategy)
     snapshot = fleet(*(serve(f"b{n}") for n in range(4)))
@@ -204,6 +204,7 @@ def test_random_gives_every_order() -> None:
 @pytest.mark.parametrize(
     ("strategy", "reason"),
     [
+        ("expected_time", "expected-time"),
         ("smart", "smart"),
         ("round_robin", "round-robin"),
         ("priority_only", "priority-only"),
@@ -215,7 +216,7 @@ def test_the_route_reason_names_the_strategy(strategy: str, reason: str) -> None
     assert decide(fleet(serve("a")), strategy=strategy).route_reason == "only-candidate"
 
 
-@pytest.mark.parametrize("strategy", ["smart", "round_robin", "priority_only", "random"])
+@pytest.mark.parametrize("strategy", ["expected_time", "smart", "round_robin", "priority_only", "random"])
 def test_probes_go_first_with_every_strategy(strategy: str) -> None:
     probe = serve("p", priority=99, breaker=FixedGate(permits=True))
     decision = decide(fleet(serve("a"), probe, serve("b")), strategy=strategy)

@@ -1,0 +1,199 @@
+"""Learns from attempts, as they happen, what `nexus.core.learned` describes. Arithmetic: no clock, no I/O.
+
+Failures never look fast: only first tokens and waits without one move a backend's slowness, and a wait can
+only raise it.
+"""
+
+import math
+from statistics import median
+
+from nexus.core.fleet import BackendLive
+from nexus.core.learned import (
+    ExpectedTimeSettings,
+    Flight,
+    LengthLine,
+    ModelLearned,
+    PairLearned,
+    slowness_now,
+)
+from nexus.core.outcome import AttemptOutcome, AttemptResult
+
+_CLIENT_ERROR = 400
+_MEDIAN_INTERVAL = 0.5
+# The unhurried slowness follows faster answers twenty times as readily as slower ones: a low expectile.
+_UNHURRIED_DOWN = 0.05
+_UNHURRIED_UP = 0.0025
+_UNHURRIED_OUTLIER = 3.0
+_LEAST_SECONDS = 1e-4
+
+
+class AttemptLearner:
+    """Told of every attempt's start, first token and end; keeps `BackendLive.learned` up to date."""
+
+    def __init__(self, settings: ExpectedTimeSettings) -> None:
+        self.settings = settings
+        self._models: dict[str, ModelLearned] = {}
+
+    def started(self, live: BackendLive, model: str, tokens: int, *, stream: bool, now: float) -> Flight:
+        """An attempt is being sent; `live.pending` does not count it yet. Hand on what it returns.
+
+        `tokens` is the same estimate of the prompt's length that the decision was made with.
+        """
+        pair = live.learned.get(model) or self._meet(live, model, now)
+        line = pair.model.streamed if stream else pair.model.whole
+        flight = Flight(pair, tokens, line.seconds(tokens), live.pending + 1, now, stream=stream)
+        pair.waiting[flight] = None
+        return flight
+
+    def first_token(self, flight: Flight, now: float) -> None:
+        """The first content token of a stream is there."""
+        if flight.waits:
+            flight.waits = False
+            del flight.pair.waiting[flight]
+            self._measure(flight, now - flight.sent_at, now)
+
+    def finished(self, flight: Flight, outcome: AttemptOutcome) -> None:
+        """The attempt has ended. A second call for the same flight would count it twice."""
+        pair, now, result = flight.pair, outcome.ended_at, outcome.result
+        if flight.waits:
+            flight.waits = False
+            del pair.waiting[flight]
+            self._settle_wait(flight, outcome)
+        if result is AttemptResult.SUCCESS or result is AttemptResult.FAILURE:
+            kept = math.exp((pair.counted_at - now) / self.settings.error_memory)
+            pair.counted_at = now
+            pair.successes *= kept
+            pair.failures *= kept
+            if result is AttemptResult.SUCCESS:
+                pair.successes += 1.0
+                pair.answers += 1
+            else:
+                pair.failures += 1.0
+
+    def recovered(self, live: BackendLive, now: float) -> None:
+        """The backend is back after it was out: it starts slowly, and old failures no longer count."""
+        live.recovered_at = now
+        for pair in live.learned.values():
+            pair.failures = 0.0
+
+    def forgive(self, live: BackendLive, model: str) -> None:
+        """One model on a backend has recovered: its old failures no longer count."""
+        pair = live.learned.get(model)
+        if pair is not None:
+            pair.failures = 0.0
+
+    def retain(self, lives: set[BackendLive], models: set[str]) -> None:
+        """Forget models and backends that are gone; what is shared by the backends of a model stays."""
+        for name in [each for each in self._models if each not in models]:
+            del self._models[name]
+        present = {id(pair) for live in lives for pair in live.learned.values()}
+        for model in self._models.values():
+            model.pairs = [pair for pair in model.pairs if id(pair) in present]
+
+    def _meet(self, live: BackendLive, model: str, now: float) -> PairLearned:
+        shared = self._models.get(model)
+        if shared is None:
+            shared = self._models[model] = ModelLearned(self.settings.first_guess)
+        pair = live.learned[model] = PairLearned(shared, self.settings.first_limit, now)
+        shared.pairs.append(pair)
+        return pair
+
+    def _settle_wait(self, flight: Flight, outcome: AttemptOutcome) -> None:
+        """The end came before a first token was reported."""
+        if outcome.result is AttemptResult.SUCCESS:
+            took = outcome.ttft_ms if outcome.stream else outcome.first_byte_ms
+            # A refusal of the client's mistake is quick and says nothing about the speed of answers.
+            if took is not None and outcome.status < _CLIENT_ERROR:
+                self._measure(flight, took / 1000.0, outcome.ended_at)
+            return
+        if outcome.result is not AttemptResult.RATE_LIMITED:
+            self._endure(flight, outcome.ended_at)
+
+    def _endure(self, flight: Flight, now: float) -> None:
+        """A wait ended without a token: the time would have been longer, so it may only look slower."""
+        pair = flight.pair
+        ratio = (now - flight.sent_at) / flight.expected
+        known = slowness_now(pair, self.settings, now)
+        if ratio > known:
+            self._follow(pair, ratio, known, now)
+
+    def _measure(self, flight: Flight, seconds: float, now: float) -> None:
+        pair, settings = flight.pair, self.settings
+        model = pair.model
+        line = model.streamed if flight.stream else model.whole
+        seconds = max(_LEAST_SECONDS, seconds)
+        well_used = flight.pending >= settings.well_used * pair.limit
+        known = slowness_now(pair, settings, now)
+        _fit(line, flight.tokens, seconds, settings, settings.loaded_weight if well_used else 1.0)
+        ratio = seconds / line.seconds(flight.tokens)
+        if pair.slowness <= 0.0:
+            pair.slowness, pair.slowness_at, pair.unhurried = ratio, now, ratio
+        else:
+            self._follow(pair, ratio, known, now)
+            _follow_unhurried(pair, ratio)
+        if well_used:
+            self._move_limit(pair, slow=ratio > settings.slow_factor * pair.unhurried)
+        if now - model.median_at >= _MEDIAN_INTERVAL:
+            self._renew_median(model, now)
+
+    def _follow(self, pair: PairLearned, ratio: float, known: float, now: float) -> None:
+        settings = self.settings
+        constant = settings.bad_seconds if ratio > known else settings.good_seconds
+        weight = 1.0 - math.exp((pair.slowness_at - now) / constant)
+        pair.slowness = known + weight * (ratio - known)
+        pair.slowness_at = now
+
+    def _move_limit(self, pair: PairLearned, *, slow: bool) -> None:
+        settings = self.settings
+        if slow:
+            pair.limit = max(settings.least_limit, pair.limit * settings.limit_cut)
+            pair.limited = True
+        else:
+            pair.limit = min(settings.most_limit, pair.limit + settings.limit_step / math.sqrt(pair.limit))
+
+    def _renew_median(self, model: ModelLearned, now: float) -> None:
+        model.median_at = now
+        known = [slowness_now(pair, self.settings, now) for pair in model.pairs if pair.slowness > 0.0]
+        if known:
+            model.median = median(known)
+
+
+def _follow_unhurried(pair: PairLearned, ratio: float) -> None:
+    known = pair.unhurried
+    if ratio < known:
+        pair.unhurried = known + _UNHURRIED_DOWN * (ratio - known)
+    else:
+        pair.unhurried = known + _UNHURRIED_UP * (min(ratio, _UNHURRIED_OUTLIER * known) - known)
+
+
+def _fit(
+    line: LengthLine, tokens: int, seconds: float, settings: ExpectedTimeSettings, weight: float
+) -> None:
+    """Take one time into the line: weighted least squares on relative errors, with exponential forgetting.
+
+    One pseudo-observation that says "no slope" keeps the first few answers from making up a steep one.
+    """
+    if line.weight > 0.0:
+        expected = line.seconds(tokens)
+        factor = settings.outlier_factor
+        seconds = min(max(seconds, expected / factor), expected * factor)
+        # Errors grow with the time itself, so short prompts would count for nothing if not weighted.
+        weight *= (line.y / (line.weight * expected)) ** 2
+        kept = 1.0 - 1.0 / settings.length_memory
+        line.weight *= kept
+        line.x *= kept
+        line.y *= kept
+        line.xx *= kept
+        line.xy *= kept
+    line.weight += weight
+    line.x += weight * tokens
+    line.y += weight * seconds
+    line.xx += weight * tokens * tokens
+    line.xy += weight * tokens * seconds
+    mean_x = line.x / line.weight
+    mean_y = line.y / line.weight
+    spread = line.xx - line.x * mean_x + mean_x * mean_x
+    slope = (line.xy - line.x * mean_y) / spread if spread > 0.0 else 0.0
+    slope = min(max(0.0, slope), mean_y / mean_x if mean_x > 0.0 else 0.0)
+    line.slope = slope
+    line.base = max(_LEAST_SECONDS, mean_y - slope * mean_x)

@@ -1,0 +1,215 @@
+"""`expected_time`: where the expected time to a successful first token is least.
+
+    cost = f(L) · slowness · (pending + 1) / limit · (1 + penalty) / ramp / budget · noise
+    penalty = min(most, max(0, odds(e) - odds(q)) · failure_cost / (f(L) · median slowness))
+
+f(L) is the model's line over the prompt's length, e a lower bound of the backend's recent share of failures,
+q that share over all candidates: only what is significantly worse than the fleet is penalised, so when all
+fail alike the load is balanced as if none did. What is learned is described in `nexus.core.learned`.
+"""
+
+import math
+from collections.abc import Sequence
+from random import Random
+
+from nexus.core.decision import Candidate
+from nexus.core.learned import ExpectedTimeSettings, ModelLearned, PairLearned, slowness_now
+from nexus.routing.intent import Intent
+from nexus.routing.plan import NO_LIMIT, Option
+from nexus.routing.strategies.protocol import estimated_cost
+
+# A share of failures this near to 1 has odds enough to reach any penalty.
+_MOST_SHARE = 0.999
+_NEGLIGIBLE_FAILURES = 1e-3
+
+
+class ExpectedTime:
+    """The score is the negated cost, in seconds; the terms are the factors of the cost in the order above.
+
+    `slowness` is the one used: within the dead band it is the median, and a first token long overdue raises
+    it. `penalty` is the factor for failures, with the two shares it was made from. Between two backends whose
+    costs differ by no more than the noise the choice is left to chance.
+    """
+
+    def __init__(self, settings: ExpectedTimeSettings, rng: Random, *, quality: bool = True) -> None:
+        self._settings = settings
+        self._rng = rng
+        # With quality switched off no measured failure may move a score.
+        self._penalise = quality
+
+    def name(self) -> str:
+        """`expected-time`."""
+        return "expected-time"
+
+    def rank(self, intent: Intent, options: Sequence[Option]) -> list[Candidate]:
+        """Least cost first, but a lower priority number before it while that costs at most twice as much.
+
+        Of many candidates a random sample is compared; the others follow in random order.
+        """
+        settings = self._settings
+        if len(options) == 1:
+            return self._weigh(intent, options)
+        mixed = any(option.priority != options[0].priority for option in options)
+        if len(options) <= settings.exact_up_to or mixed or intent.preview:
+            return self._sorted(self._weigh(intent, options), mixed=mixed)
+        order = self._rng.sample(range(len(options)), len(options))
+        compared = [options[index] for index in order[: settings.sample]]
+        ranked = self._sorted(self._weigh(intent, compared), mixed=False)
+        ranked.extend(_unweighed(intent, options[index]) for index in order[settings.sample :])
+        return ranked
+
+    def _sorted(self, candidates: list[Candidate], *, mixed: bool) -> list[Candidate]:
+        candidates.sort(key=_score, reverse=True)
+        if not mixed:
+            return candidates
+        least = candidates[0].score * self._settings.priority_tolerance
+        near = [each for each in candidates if each.score >= least]
+        near.sort(key=_priority)
+        return [*near, *candidates[len(near) :]]
+
+    def _weigh(self, intent: Intent, options: Sequence[Option]) -> list[Candidate]:
+        pairs = [option.live.learned.get(option.model) for option in options]
+        shares, fleet_share = self._failure_shares(pairs, intent.now)
+        reckoning = _Reckoning(self._settings, self._rng, intent, fleet_share)
+        for pair in pairs:
+            if pair is not None:
+                reckoning.turn_to(pair.model)
+                break
+        if shares is None:
+            return [reckoning.weigh(option, pair, 0.0) for option, pair in zip(options, pairs, strict=True)]
+        rows = zip(options, pairs, shares, strict=True)
+        return [reckoning.weigh(option, pair, share) for option, pair, share in rows]
+
+    def _failure_shares(
+        self, pairs: Sequence[PairLearned | None], now: float
+    ) -> tuple[list[float] | None, float]:
+        """Lower bounds of each one's share of failures, and the share of all together.
+
+        The bounds are None where nobody has failed lately, which is the usual case.
+        """
+        if not self._penalise:
+            return None, 0.0
+        memory = self._settings.error_memory
+        failed = answered = 0.0
+        for pair in pairs:
+            if pair is not None and pair.failures > _NEGLIGIBLE_FAILURES:
+                break
+        else:
+            return None, 0.0
+        shares = []
+        for pair in pairs:
+            share = 0.0
+            if pair is not None:
+                kept = math.exp((pair.counted_at - now) / memory)
+                failures = pair.failures * kept
+                count = failures + pair.successes * kept
+                failed += failures
+                answered += count
+                if failures > _NEGLIGIBLE_FAILURES:
+                    share = min(_MOST_SHARE, lower_bound(failures, count, self._settings.confidence))
+            shares.append(share)
+        return shares, min(_MOST_SHARE, failed / answered) if answered > 0.0 else 0.0
+
+
+class _Reckoning:
+    """What one decision needs for the cost of each of its candidates."""
+
+    __slots__ = ("_draw", "_expected", "_fleet_share", "_intent", "_middle", "_model", "_settings")
+
+    def __init__(
+        self, settings: ExpectedTimeSettings, rng: Random, intent: Intent, fleet_share: float
+    ) -> None:
+        self._settings = settings
+        self._draw = rng.random
+        self._intent = intent
+        self._fleet_share = fleet_share
+        self._model: ModelLearned | None = None
+        self._expected = settings.first_guess
+        self._middle = 1.0
+
+    def turn_to(self, model: ModelLearned) -> None:
+        """Reckon with this model's line and median. Unknown backends are taken for middling ones of it."""
+        needs = self._intent.request.needs
+        self._model = model
+        self._middle = model.median
+        self._expected = (model.streamed if needs.stream else model.whole).seconds(needs.input_tokens)
+
+    def weigh(self, option: Option, pair: PairLearned | None, share: float) -> Candidate:
+        """The candidate with its cost; `share` is the lower bound of its failures."""
+        settings, live, intent = self._settings, option.live, self._intent
+        limit: float = option.limit
+        if pair is None:
+            slowness = self._middle
+            if limit == NO_LIMIT:
+                limit = settings.first_limit
+        else:
+            if pair.model is not self._model:
+                self.turn_to(pair.model)
+            slowness = self._slowness(pair)
+            if limit == NO_LIMIT:
+                limit = pair.limit
+        pending = live.pending
+        penalty = self._penalty(share) if share > self._fleet_share else 1.0
+        since = intent.now - live.recovered_at
+        ramp = 1.0
+        if since < settings.ramp_seconds:
+            ramp = settings.ramp_start + (1.0 - settings.ramp_start) * since / settings.ramp_seconds
+        noise = 1.0 + settings.noise * (2.0 * self._draw() - 1.0)
+        cost = self._expected * slowness * (pending + 1) / limit * penalty / ramp * noise
+        terms: tuple[tuple[str, float], ...] = (
+            ("expected_s", self._expected),
+            ("slowness", slowness),
+            ("pending", pending),
+            ("limit", limit),
+            ("failure_share", share),
+            ("fleet_failure_share", self._fleet_share),
+            ("penalty", penalty),
+            ("ramp", ramp),
+            ("noise", noise),
+        )
+        if intent.factors is not None:
+            budget = intent.factors.get(option.backend_id, 1.0)
+            cost /= budget
+            terms = (*terms, ("budget", budget))
+        return Candidate(option.view, option.model, -cost, terms, cost_usd=estimated_cost(intent, option))
+
+    def _slowness(self, pair: PairLearned) -> float:
+        """The slowness to reckon with, with the dead band and an overdue first token."""
+        settings, now, middle = self._settings, self._intent.now, self._middle
+        slowness = slowness_now(pair, settings, now)
+        if abs(slowness - middle) <= settings.dead_band * middle:
+            slowness = middle
+        if pair.waiting:
+            oldest = next(iter(pair.waiting))
+            overdue = (now - oldest.sent_at) / (oldest.expected * settings.stall_factor)
+            if overdue > slowness:
+                return overdue
+        return slowness
+
+    def _penalty(self, share: float) -> float:
+        settings, fleet = self._settings, self._fleet_share
+        excess = share / (1.0 - share) - fleet / (1.0 - fleet)
+        return 1.0 + min(
+            settings.most_penalty, excess * settings.failure_cost / (self._expected * self._middle)
+        )
+
+
+def lower_bound(failures: float, count: float, z: float) -> float:
+    """Lower end of the Wilson score interval for a share (Wilson 1927), in [0, 1], of decayed counts."""
+    share = failures / count
+    square = z * z
+    spread = z * math.sqrt(share * (1.0 - share) / count + square / (4.0 * count * count))
+    return max(0.0, (share + square / (2.0 * count) - spread) / (1.0 + square / count))
+
+
+def _unweighed(intent: Intent, option: Option) -> Candidate:
+    cost = estimated_cost(intent, option)
+    return Candidate(option.view, option.model, -math.inf, (("unweighed", 1.0),), cost_usd=cost)
+
+
+def _score(candidate: Candidate) -> float:
+    return candidate.score
+
+
+def _priority(candidate: Candidate) -> int:
+    return candidate.view.backend.priority
