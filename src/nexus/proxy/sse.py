@@ -62,8 +62,8 @@ class StreamFault(IntEnum):
 class SseMonitor:
     """Watches one stream. `feed` returns the bytes that may go to the client now.
 
-    `started`: a valid event has passed. `content_seen`: so has a content token; `content_events` counts the
-    events that had one. `finished`: a finish reason has passed, `done`: `[DONE]` has. `fault` and
+    `started`: a valid event with a choice, or of another shape, has passed. `content_seen`: so has a content
+    token; `content_events` counts the events that had one. `finished`: a finish reason has passed, `done`: `[DONE]` has. `fault` and
     `fault_message` say what broke; after MALFORMED nothing more is let through.
     """
 
@@ -175,7 +175,8 @@ class SseMonitor:
             return self._break(f"an event is not JSON: {error}")
         if chunk.error is not None:
             return self._error_event(chunk.error)
-        self.started = True
+        if chunk.choices or chunk.choices is None:
+            self.started = True  # an event with no choices alone is no answer yet
         if chunk.usage is not None:
             self.usage = chunk.usage
         for choice in chunk.choices or ():

@@ -129,6 +129,16 @@ def test_an_error_event_alone_does_not_start_the_stream():
     assert monitor.fault_message == "overloaded"
 
 
+def test_events_without_choices_do_not_start_the_stream():
+    """Filter results and usage may come first; only a choice, or another kind of document, is an answer."""
+    monitor = SseMonitor()
+    event = b'data: {"choices":[],"prompt_filter_results":[]}\n\n'
+    assert monitor.feed(event) == event
+    assert not monitor.started
+    monitor.feed(WORD)
+    assert monitor.started
+
+
 def test_json_of_another_shape_passes():
     """A chunk whose fields have unexpected types is the upstream's business."""
     monitor = SseMonitor()
