@@ -63,8 +63,8 @@ class SseMonitor:
     """Watches one stream. `feed` returns the bytes that may go to the client now.
 
     `started`: a valid event with a choice, or of another shape, has passed. `content_seen`: so has a content
-    token; `content_events` counts the events that had one. `finished`: a finish reason has passed, `done`: `[DONE]` has. `fault` and
-    `fault_message` say what broke; after MALFORMED nothing more is let through.
+    token; `content_events` counts the events that had one. `finished`: a finish reason has passed, `done`:
+    `[DONE]` has. `fault` and `fault_message` say what broke; after MALFORMED nothing more is let through.
     """
 
     __slots__ = (
