@@ -1,0 +1,132 @@
+"""Receipts in an SQLite database, which several processes may use at once."""
+
+import contextlib
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from nexus.core.receipt import LedgerEntry
+from nexus.ledger.lines import decode_all, encode
+from nexus.ledger.store import LedgerError
+
+_BUSY_SECONDS = 10.0
+_PAGE = 1000
+
+# `seq` is the order of writing. The receipt itself is JSON: fields that come later need no new columns.
+_CREATE = """
+CREATE TABLE IF NOT EXISTS receipts (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    trace_id TEXT NOT NULL,
+    timestamp REAL NOT NULL,
+    receipt TEXT NOT NULL,
+    UNIQUE (trace_id, timestamp)
+)
+"""
+# A receipt that is there already (its append was repeated) is left as it is.
+_APPEND = "INSERT INTO receipts (trace_id, timestamp, receipt) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
+# The newest ones, turned round into the order of writing; a limit of -1 means all.
+_READ = """
+SELECT receipt FROM (SELECT seq, receipt FROM receipts ORDER BY seq DESC LIMIT ?) ORDER BY seq
+"""
+# One page of a walk from the oldest to the newest.
+_SCAN = "SELECT seq, receipt FROM receipts WHERE seq > ? ORDER BY seq LIMIT ?"
+# Everything up to the newest one that has `max_entries` others after it.
+_PRUNE = """
+DELETE FROM receipts WHERE seq <= (SELECT seq FROM receipts ORDER BY seq DESC LIMIT 1 OFFSET ?)
+"""
+
+
+class SqliteLedger:
+    """A `LedgerStore` in the table `receipts` of a database; see `nexus.ledger.store`.
+
+    The file is made where there is none, with mode 0600, and missing directories with 0700. It is kept in WAL
+    mode: readers and the writer do not wait for each other, and a crash leaves it whole.
+
+    Raises:
+        LedgerError: the database can't be opened.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._path = Path(path)
+        self._lock = threading.RLock()
+        with self._named("opened"):
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            os.close(os.open(self._path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            self._connection = sqlite3.connect(
+                self._path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
+            )
+            try:
+                self._set_up()
+            except BaseException:
+                self._connection.close()
+                raise
+
+    def append(self, entries: Sequence[LedgerEntry]) -> None:
+        """Store all of them in one transaction."""
+        lines = [encode(entry) for entry in entries]
+        rows = [(line.trace_id, line.timestamp, line.json.decode()) for line in lines]
+        if not rows:
+            return
+        with self._named("written"), self._transaction():
+            self._connection.executemany(_APPEND, rows)
+
+    def read(self, limit: int = 0) -> list[LedgerEntry]:
+        """The newest `limit` receipts in the order written, all for 0 or less."""
+        with self._named("read"), self._lock:
+            rows = self._connection.execute(_READ, (limit if limit > 0 else -1,)).fetchall()
+        return decode_all(row[0] for row in rows)
+
+    def scan(self) -> Iterator[LedgerEntry]:
+        """All receipts, oldest first, a page at a time."""
+        last = 0
+        while True:
+            with self._named("read"), self._lock:
+                rows = self._connection.execute(_SCAN, (last, _PAGE)).fetchall()
+            if not rows:
+                return
+            last = rows[-1][0]
+            yield from decode_all(row[1] for row in rows)
+
+    def prune(self, max_entries: int) -> int:
+        """Keep the newest `max_entries`; the file does not shrink, its free pages are used again."""
+        if max_entries <= 0:
+            return 0
+        with self._named("pruned"), self._transaction():
+            return self._connection.execute(_PRUNE, (max_entries,)).rowcount
+
+    def close(self) -> None:
+        """Close the connection; the last one tidies up the write-ahead log."""
+        with self._lock:
+            self._connection.close()
+
+    def _set_up(self) -> None:
+        execute = self._connection.execute
+        execute("PRAGMA journal_mode = WAL")
+        # In WAL mode the default would leave the last transactions to chance when the power fails.
+        execute("PRAGMA synchronous = FULL")
+        with self._transaction():
+            execute(_CREATE)
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with self._lock:
+            # At once for writing: a transaction that turns from reading to writing may be refused.
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._connection.execute("COMMIT")
+            except BaseException:
+                # SQLite has already rolled back after some errors, such as a full disk.
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
+
+    @contextlib.contextmanager
+    def _named(self, deed: str) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, OSError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise LedgerError(f"the ledger {self._path} can't be {deed}: {reason}") from error
