@@ -12,8 +12,6 @@ from nexus.core.receipt import LedgerEntry
 TEXT_LIMIT = 256
 """Characters kept of an error or a routing reason, the ellipsis included."""
 
-_LARGEST = 2**63 - 1
-_COUNTS = ("input_tokens", "output_tokens", "attempts")
 _TEXTS = ("trace_id", "model_id", "routing_reason", "backend_id", "error", "project_id", "intent", "signal")
 _ENCODER = msgspec.json.Encoder()
 _DECODER = msgspec.json.Decoder(LedgerEntry)
@@ -31,8 +29,8 @@ def encode(entry: LedgerEntry) -> Line:
     """The line of a receipt, made so that every store can keep it and give it back.
 
     Errors and routing reasons are cut to `TEXT_LIMIT` characters, and secrets in errors masked, whoever made
-    the receipt. A number that is not finite becomes 0 where one must stand and is left out elsewhere; counts
-    are cut to 64 bits; NUL characters and lone surrogates become U+FFFD.
+    the receipt. A number that is not finite becomes 0 where one must stand and is left out elsewhere; NUL
+    characters and lone surrogates become U+FFFD.
     """
     if entry.error is not None or len(entry.routing_reason) > TEXT_LIMIT:
         entry = _capped(entry)
@@ -41,7 +39,7 @@ def encode(entry: LedgerEntry) -> Line:
     except UnicodeEncodeError:
         line = b"null"
     # None is never written, so a null is a number that JSON does not have (or the word in a text).
-    if b"null" in line or b"\\u0000" in line or max(entry.input_tokens, entry.output_tokens) > _LARGEST:
+    if b"null" in line or b"\\u0000" in line:
         entry = _mended(entry)
         line = _ENCODER.encode(entry)
     return Line(entry.trace_id, entry.timestamp, line)
@@ -79,8 +77,6 @@ def _mended(entry: LedgerEntry) -> LedgerEntry:
         value = getattr(entry, name)
         if value is not None and not math.isfinite(value):
             changes[name] = None
-    for name in _COUNTS:
-        changes[name] = min(getattr(entry, name), _LARGEST)
     for name in _TEXTS:
         text = getattr(entry, name)
         changes[name] = None if text is None else _plain(text)

@@ -1,4 +1,4 @@
-"""Receipts in a PostgreSQL database, for gateways on several machines. Needs `nexus[postgres]` (psycopg 3)."""
+"""Receipts in a PostgreSQL database, for gateways on several machines. Needs the extra `nexus[postgres]`."""
 
 import contextlib
 import threading

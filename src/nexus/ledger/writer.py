@@ -152,7 +152,7 @@ class LedgerWriter:
     # --- without one
 
     def flush(self) -> bool:
-        """Write what waits; blocks for the store. False if that failed: the receipts wait for the next try."""
+        """Write what waits; blocks for the store. False if that failed and the receipts still wait."""
         batch = list(self._waiting)
         return self._conclude(batch, self._dropped, self._write(batch))
 
