@@ -264,7 +264,7 @@ class Attempt:
         if monitor.fault is not StreamFault.NONE:
             self._fail(_FAULT_KIND[monitor.fault], monitor.fault_message)
         elif not monitor.finished and not monitor.done:
-            self._fail(FailureKind.CUT, "the stream ended without a finish reason or [DONE]")
+            self._fail(FailureKind.CUT, "the stream ended without a finish reason or an end mark")
         elif not monitor.finished and not monitor.content_seen:
             self._fail(FailureKind.EMPTY, "the stream has neither content nor a finish reason")
         else:
