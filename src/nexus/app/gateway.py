@@ -6,6 +6,7 @@ import random
 
 from nexus import __version__
 from nexus.app.documents import Documents
+from nexus.app.learning import Learning
 from nexus.app.recorders import record_evidence, record_quality, record_spend
 from nexus.backends.health import HealthMonitor
 from nexus.backends.prices import PriceList
@@ -14,6 +15,7 @@ from nexus.config.model import BreakerSettings, Config, QualitySettings
 from nexus.core.backend import Backend
 from nexus.core.clock import Clock
 from nexus.core.fleet import BackendStatus
+from nexus.core.learned import ExpectedTimeSettings
 from nexus.dialects.table import dialect_for
 from nexus.proxy.context import ProxyContext
 from nexus.proxy.fast_path import FastPath
@@ -23,8 +25,9 @@ from nexus.proxy.recovery import Recovery
 from nexus.proxy.upstream import UpstreamPool
 from nexus.quality import QualityConfig, QualityMetricsStore
 from nexus.quality.guard import GuardRules
+from nexus.quality.learner import AttemptLearner
 from nexus.quality.loop import QualityLoop
-from nexus.resilience.breaker_config import CircuitBreakerConfig
+from nexus.resilience.breaker_config import BreakerState, CircuitBreakerConfig
 from nexus.routing.pipeline import Router
 from nexus.server.asgi import AsgiBridge
 from nexus.server.control import control_plane
@@ -75,10 +78,18 @@ class Gateway:
         self.fleet = Fleet(backends, quality_views=self.store.snapshot, prices=prices, spend=self.spend.meter)
         self.fleet.on_change(_log_status)
         self.monitor = HealthMonitor(self.fleet, PoolFetch(pool), config.health_check, clock)
+        tuning = ExpectedTimeSettings()
+        self.learner = AttemptLearner(tuning)
+        self._learning = Learning(self.learner, self.fleet, clock)
         self.fast_path = self._fast_path(rng)
         self.recovery = self._recovery(rng)
         self.router = Router(
-            config.routing, config.quality, config.breaker, rng=rng, stage_observer=self.stages
+            config.routing,
+            config.quality,
+            config.breaker,
+            rng=rng,
+            stage_observer=self.stages,
+            tuning=tuning,
         )
         self.forwarder = self._forwarder()
         self.metrics = Metrics(
@@ -110,7 +121,8 @@ class Gateway:
             rules=guard_rules(config),
             clock=self._clock,
             rng=rng,
-            on_change=self.counters.record_transition,
+            on_change=self._breaker_changed,
+            limit_of=self.learner.limit_of,
         )
         path.equip()
         self.fleet.on_members(path.equip)
@@ -119,7 +131,7 @@ class Gateway:
     def _recovery(self, rng: random.Random) -> Recovery:
         return Recovery(
             fleet=self.fleet,
-            forgive=self.store.forgive,
+            forgive=self._forgive,
             quality=self._config.quality,
             gate=_breaker_config(self._config.breaker),
             clock=self._clock,
@@ -139,6 +151,7 @@ class Gateway:
                 max_retries=config.retry.max_retries,
                 try_degraded=config.quality.on_all_degraded == "include",
                 forward_authorization=not config.server.api_keys_env,
+                watch=self.learner,
                 attempt_recorders=(
                     self.counters.record_attempt,
                     record_quality(self.store),
@@ -219,6 +232,15 @@ class Gateway:
         self.fleet.publish()
         self.recovery.review()
         self.counters.prune(present, self.fleet.snapshot.by_model)
+        self._learning.prune()
+
+    def _breaker_changed(self, backend_id: str, old: BreakerState, new: BreakerState) -> None:
+        self.counters.record_transition(backend_id, old, new)
+        self._learning.breaker_changed(backend_id, old, new)
+
+    def _forgive(self, backend_id: str, model: str) -> None:
+        self.store.forgive(backend_id, model)
+        self._learning.forgiven(backend_id, model)
 
     def _record_unrouted(self, status: int, code: str, path: str) -> None:
         self.counters.count_unrouted(status, code, path)

@@ -34,6 +34,7 @@ class Attempt:
         "_failing",
         "_first_byte_at",
         "_first_token_at",
+        "_flight",
         "_gates",
         "_headers",
         "_monitor",
@@ -82,7 +83,11 @@ class Attempt:
         if not stream:
             seconds *= _WHOLE_ANSWER_FACTOR
         self._set_deadline(self.started_at + seconds, FailureKind.FIRST_TOKEN_TIMEOUT)
-        admission.begin(self.candidate.view.live)
+        live, needs = self.candidate.view.live, request.needs
+        self._flight = shared.watch.started(
+            live, self.candidate.model, needs.input_tokens, stream=stream, now=self.started_at
+        )
+        admission.begin(live)
         self._call = shared.pool.send(self.target.origin, exchange.encode(self), self)
 
     # --- the upstream's side (CallHandler)
@@ -233,7 +238,9 @@ class Attempt:
         if passed:
             self._outbox.append(passed)
         if self._first_token_at is None and monitor.content_seen:
-            self._first_token_at = self.exchange.shared.clock.monotonic()
+            shared = self.exchange.shared
+            self._first_token_at = shared.clock.monotonic()
+            shared.watch.first_token(self._flight, self._first_token_at)
         if monitor.fault is StreamFault.MALFORMED or (
             monitor.fault is StreamFault.ERROR_EVENT and not monitor.started
         ):
@@ -329,6 +336,7 @@ class Attempt:
             probe=self.candidate.probe,
             error=message,
         )
+        shared.watch.finished(self._flight, outcome)
         shared.record_attempt(outcome)
         return outcome
 

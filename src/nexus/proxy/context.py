@@ -7,7 +7,8 @@ from typing import Protocol
 from nexus.core.backend import Backend
 from nexus.core.clock import Clock
 from nexus.core.decision import Decision
-from nexus.core.fleet import FleetSnapshot
+from nexus.core.fleet import BackendLive, FleetSnapshot
+from nexus.core.learned import Flight
 from nexus.core.outcome import AttemptOutcome, RequestOutcome
 from nexus.core.request import Request
 from nexus.dialects.base import Dialect
@@ -33,6 +34,22 @@ class Decider(Protocol):
         self, request: Request, snapshot: FleetSnapshot, now: float, *, chain_start: int = 0
     ) -> Decision:
         """Decide for the model at `chain_start` of the fallback chain, or further down it."""
+        ...
+
+
+class AttemptWatch(Protocol):
+    """Who learns from attempts while they are under way."""
+
+    def started(self, live: BackendLive, model: str, tokens: int, *, stream: bool, now: float) -> Flight:
+        """An attempt is about to be counted as pending; `tokens` is the estimated length of its prompt."""
+        ...
+
+    def first_token(self, flight: Flight, now: float) -> None:
+        """The first content of its stream is there."""
+        ...
+
+    def finished(self, flight: Flight, outcome: AttemptOutcome) -> None:
+        """It has ended; called once."""
         ...
 
 
@@ -66,6 +83,7 @@ class ProxyContext:
         try_degraded: whether a candidate whose gate refuses is tried when there is no other.
         forward_authorization: whether a client's own key may go to a backend that has none; never when the
             gateway has keys of its own.
+        watch: told of each attempt's start, first token and end.
         attempt_recorders, request_recorders: told of every outcome, in order, synchronously.
     """
 
@@ -81,6 +99,7 @@ class ProxyContext:
         max_retries: int,
         try_degraded: bool,
         forward_authorization: bool,
+        watch: AttemptWatch,
         attempt_recorders: tuple[AttemptRecorder, ...],
         request_recorders: tuple[RequestRecorder, ...],
     ) -> None:
@@ -92,6 +111,7 @@ class ProxyContext:
         self.max_retries = max_retries
         self.try_degraded = try_degraded
         self.forward_authorization = forward_authorization
+        self.watch = watch
         self._dialect_for = dialect_for
         self._targets: dict[str, Target] = {}
         self._attempt_recorders = attempt_recorders

@@ -5,15 +5,17 @@ only raise it.
 """
 
 import math
+from collections.abc import Collection, Iterable
 from statistics import median
 
-from nexus.core.fleet import BackendLive
+from nexus.core.fleet import BackendLive, BackendView
 from nexus.core.learned import (
     ExpectedTimeSettings,
     Flight,
     LengthLine,
     ModelLearned,
     PairLearned,
+    queueing_limit,
     slowness_now,
 )
 from nexus.core.outcome import AttemptOutcome, AttemptResult
@@ -82,13 +84,23 @@ class AttemptLearner:
         if pair is not None:
             pair.failures = 0.0
 
-    def retain(self, lives: set[BackendLive], models: set[str]) -> None:
-        """Forget models and backends that are gone; what is shared by the backends of a model stays."""
-        for name in [each for each in self._models if each not in models]:
-            del self._models[name]
-        present = {id(pair) for live in lives for pair in live.learned.values()}
+    def limit_of(self, view: BackendView) -> int | None:
+        """How many requests a backend takes at once: as configured, else as learned, None while unknown."""
+        if view.backend.max_concurrency:
+            return view.backend.max_concurrency
+        limits = [queueing_limit(pair, self.settings) for pair in view.live.learned.values()]
+        return max((limit for limit in limits if limit is not None), default=None)
+
+    def retain(self, lives: Iterable[BackendLive], models: Collection[str]) -> None:
+        """Forget models and backends that are gone; what the backends of a model share stays with it."""
+        kept: list[PairLearned] = []
+        for live in lives:
+            for name in [each for each in live.learned if each not in models]:
+                del live.learned[name]
+            kept.extend(live.learned.values())
+        self._models = {name: model for name, model in self._models.items() if name in models}
         for model in self._models.values():
-            model.pairs = [pair for pair in model.pairs if id(pair) in present]
+            model.pairs = [pair for pair in kept if pair.model is model]
 
     def _meet(self, live: BackendLive, model: str, now: float) -> PairLearned:
         shared = self._models.get(model)

@@ -46,6 +46,7 @@ class Router:
         stage_observer: told the time of each stage, once per request; None measures nothing.
         timer: reads seconds for `stage_observer`.
         tuning: the constants of `expected_time`, the same that the learner has; None are the defaults.
+        queueing: whether requests can wait. If not, learned limits only steer: they never make one wait.
     """
 
     def __init__(
@@ -58,16 +59,20 @@ class Router:
         stage_observer: StageObserver | None = None,
         timer: Callable[[], float] = perf_counter,
         tuning: ExpectedTimeSettings | None = None,
+        queueing: bool = False,
     ) -> None:
         breakers = breaker.enabled
-        strategy = strategy_for(routing, quality, tuning or ExpectedTimeSettings(), rng)
+        tuning = tuning or ExpectedTimeSettings()
+        strategy = strategy_for(routing, quality, tuning, rng)
         self._stages: tuple[Reconciler, ...] = (
             RequestAnalyzer(),
             PrivacyReconciler(),
             BudgetReconciler(routing.budget),
             TierReconciler(breakers=breakers),
             QualityReconciler(quality, breakers=breakers),
-            SchedulerReconciler(strategy, quality, breakers=breakers),
+            SchedulerReconciler(
+                strategy, quality, breakers=breakers, learned_limits=tuning if queueing else None
+            ),
         )
         self._strategy_name = strategy.name()
         self._book = PlanBook(routing, quality)

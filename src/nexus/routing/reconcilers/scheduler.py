@@ -7,6 +7,7 @@ from msgspec.structs import replace
 
 from nexus.config.model import QualitySettings
 from nexus.core.decision import Candidate
+from nexus.core.learned import ExpectedTimeSettings, queueing_limit
 from nexus.routing.availability import breaker_holds
 from nexus.routing.intent import Intent, Mark
 from nexus.routing.plan import NO_LIMIT, Option
@@ -42,10 +43,21 @@ class SchedulerReconciler:
     it meets a sound backend. Where no sound backend is left and `on_all_degraded = "include"`, the backends
     over the threshold, and those whose breaker alone keeps them out, are ranked all the same and marked
     degraded; `fallback_backend` goes before them.
+
+    A backend is full at its configured limit. Where requests can wait, one without is full at its learned
+    limit, once that is known well enough.
     """
 
-    def __init__(self, strategy: Strategy, quality: QualitySettings, *, breakers: bool) -> None:
+    def __init__(
+        self,
+        strategy: Strategy,
+        quality: QualitySettings,
+        *,
+        breakers: bool,
+        learned_limits: ExpectedTimeSettings | None = None,
+    ) -> None:
         self._strategy = strategy
+        self._learned = learned_limits
         self._include = quality.on_all_degraded == "include"
         self._preferred = quality.fallback_backend
         self._threshold = quality.error_rate_threshold
@@ -72,10 +84,12 @@ class SchedulerReconciler:
     def _all_sound(self, intent: Intent) -> bool:
         """Whether nothing stands in anybody's way: the usual case, and so the one made cheap."""
         now = intent.now
-        breakers = self._breakers
+        breakers, learned = self._breakers, self._learned
         for option in intent.candidates:
             live = option.live
             if live.blocked_until > now or live.pending >= option.limit or option.unhealthy:
+                return False
+            if learned is not None and live.pending >= self._limit(option):
                 return False
             if breakers and (breaker := live.breaker) is not None and not breaker.is_closed:
                 return False
@@ -86,7 +100,7 @@ class SchedulerReconciler:
         marks = intent.marks or {}
         for option in intent.candidates:
             open_breaker = self._breakers and breaker_holds(option)
-            obstacle = _obstacle(option, intent.now)
+            obstacle = _obstacle(option, intent.now, self._limit(option))
             if open_breaker and obstacle is None:
                 found.held.append(option)
             elif open_breaker and not option.unhealthy:
@@ -101,6 +115,13 @@ class SchedulerReconciler:
             else:
                 found.sound.append(option)
         return found
+
+    def _limit(self, option: Option) -> int:
+        """How many requests the backend may have; `NO_LIMIT` where that is not known."""
+        if option.limit != NO_LIMIT or self._learned is None:
+            return option.limit
+        learned = queueing_limit(option.live.learned.get(option.model), self._learned)
+        return NO_LIMIT if learned is None else learned
 
     def _half_open(self, option: Option) -> bool:
         breaker = option.live.breaker
@@ -180,7 +201,7 @@ class SchedulerReconciler:
         _log.warning("Every usable backend of model %s is degraded; they are used all the same", model)
 
 
-def _obstacle(option: Option, now: float) -> tuple[str, str] | None:
+def _obstacle(option: Option, now: float, limit: int) -> tuple[str, str] | None:
     """What else than a breaker stands in the way, and what to do about it."""
     live = option.live
     if option.unhealthy:
@@ -188,9 +209,11 @@ def _obstacle(option: Option, now: float) -> tuple[str, str] | None:
     if live.blocked_until > now:
         wait = live.blocked_until - now
         return f"Rate-limited by the backend for another {wait:.1f} s", "Wait, or raise the backend's quota"
-    if live.pending >= option.limit:
-        reason = f"At its limit of {option.limit} concurrent requests ({live.pending} pending)"
-        return reason, "Wait for a free place, or raise max_concurrency of the backend"
+    if live.pending >= limit:
+        kind = "limit" if limit == option.limit else "learned limit"
+        reason = f"At its {kind} of {limit} concurrent requests ({live.pending} pending)"
+        verb = "raise" if limit == option.limit else "set"
+        return reason, f"Wait for a free place, or {verb} max_concurrency of the backend"
     return None
 
 
@@ -200,5 +223,5 @@ def _note_obstacle(intent: Intent, option: Option) -> None:
         return
     if live.blocked_until > intent.now:
         intent.note_block(live.blocked_until - intent.now)
-    elif option.limit != NO_LIMIT:
+    else:
         intent.saturated = True
