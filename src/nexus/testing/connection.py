@@ -148,7 +148,9 @@ class ScriptedConnection(asyncio.Protocol):
             self._tally.requests.append(request)
 
     def end(self, *, reset: bool = False) -> None:
-        """Close now; `reset` sends RST instead of FIN."""
+        """Close now; `reset` sends RST instead of FIN. A connection that is gone already stays gone."""
+        if self._gone.is_set():
+            return
         if reset:
             sock = self._transport.get_extra_info("socket")
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RST_ON_CLOSE)

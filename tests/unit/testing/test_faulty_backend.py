@@ -199,6 +199,7 @@ def test_idle_connections_can_be_closed_alone():
     """Those with an answer under way stay."""
     with FaultyBackend() as backend, connected(backend) as idle, connected(backend) as busy:
         ask(idle)
+        backend.wait_until(lambda b: b.active_requests == 0)
         backend.always(Hang())
         busy.request("POST", CHAT, b"{}")
         backend.wait_until(lambda b: b.active_requests == 1)
