@@ -56,7 +56,8 @@ class Decision(Struct, frozen=True):
     `model` is the name asked for, `resolved_model` what aliases made of it, `served_model` the one of these
     candidates (another where a fallback took over). `chain_index` says how far down the fallback chain this
     decision is (0: the model itself) and `chain_length` how long the chain is, so that a later decision can
-    go on from there. `retry_after` is in seconds, None where nothing is known.
+    go on from there. `retry_after` is in seconds, None where nothing is known. `saturated`: a backend is not
+    among the candidates only because it is at its concurrency limit.
     """
 
     verdict: Verdict
@@ -73,3 +74,4 @@ class Decision(Struct, frozen=True):
     cause: RejectCause | None = None
     retry_after: float | None = None
     close_names: tuple[str, ...] = ()
+    saturated: bool = False

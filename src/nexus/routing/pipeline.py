@@ -179,6 +179,7 @@ class Router:
             intent.required_tier,
             index,
             len(route.legs),
+            saturated=intent.saturated,
         )
 
     def _unknown(self, route: Route, snapshot: FleetSnapshot) -> Decision:
@@ -228,4 +229,5 @@ def _nothing_left(intent: Intent, chain_start: int, queue_at: int) -> Decision:
         chain_length=len(route.legs),
         cause=cause,
         retry_after=retry_after,
+        saturated=queue,
     )
