@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from bench.machine import Machine
 
-PEERS = ("vllm-router", "nginx")
+PEERS = ("vllm-router", "sglang-router", "envoy", "nginx", "portkey", "litellm")
 
 
 class Figure(Struct, frozen=True):

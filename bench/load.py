@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from bench import peers, process, subjects
+from bench import peers, process
 
 _BODY = {
     "model": "mock",
@@ -70,13 +70,15 @@ def run(target: process.Running, script: Path, *, connections: int, seconds: flo
     command = [
         "taskset",
         "--cpu-list",
-        str(subjects.LOAD_CORE),
+        str(process.LOAD_CORE),
         wrk,
         "-t1",
         f"-c{connections}",
         f"-d{length}",
     ]
-    command += ["--timeout", "10s", "-s", str(script), target.url]
+    command += ["--timeout", "10s", "-s", str(script)]
+    command += [part for name, value in target.headers for part in ("-H", f"{name}: {value}")]
+    command.append(target.url)
     before = target.cpu_seconds()
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     used = target.cpu_seconds() - before

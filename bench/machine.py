@@ -27,7 +27,9 @@ class Machine(Struct, frozen=True):
 
 def describe() -> Machine:
     """This machine, now."""
-    versions = {name: peers.version(name) for name in ("nginx", "wrk", "vllm-router")}
+    versions = {
+        name: peers.version(name) for name in (*peers.SYSTEM_PROGRAMS, *(p.name for p in peers.PEERS))
+    }
     for name in LIBRARIES:
         try:
             versions[name] = version(name)

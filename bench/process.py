@@ -7,13 +7,15 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
 from msgspec import Struct
 
-READY_SECONDS = 30.0
+PROXY_CORE = 0
+LOAD_CORE = 1
+READY_SECONDS = 60.0
 _TICK = os.sysconf("SC_CLK_TCK")
 
 
@@ -21,13 +23,18 @@ class NotReadyError(Exception):
     """A program ended or did not answer in time; the message says which and shows its last words."""
 
 
+class UnavailableError(Exception):
+    """A subject cannot be measured here; the message is the reason its row shows."""
+
+
 class Running(Struct, frozen=True):
-    """A program that answers at `url`; its output goes to `log`."""
+    """A program that answers at `url`; its output goes to `log`. `headers` go with every request to it."""
 
     name: str
     url: str
     process: subprocess.Popen[bytes]
     log: Path
+    headers: tuple[tuple[str, str], ...] = ()
 
     def cpu_seconds(self) -> float:
         """Processor time used so far by the program and its children (everything in its session)."""
@@ -43,6 +50,14 @@ class Running(Struct, frozen=True):
                 self.process.wait(patience)
             except subprocess.TimeoutExpired:
                 continue
+
+
+class Subject(Struct, frozen=True):
+    """One row of the table. `start(folder, upstream url, tag)` runs it in front of a mock."""
+
+    name: str
+    note: str
+    start: Callable[[Path, str, str], Running]
 
 
 def _ticks(entry: Path, session: int) -> int:
@@ -61,17 +76,25 @@ def free_port() -> int:
 
 
 def start(
-    name: str, command: Sequence[str], *, port: int, core: int, log: Path, ready: str = "/v1/models"
+    name: str,
+    command: Sequence[str],
+    *,
+    port: int,
+    core: int,
+    log: Path,
+    ready: str = "/v1/models",
+    environ: Mapping[str, str] | None = None,
+    headers: tuple[tuple[str, str], ...] = (),
 ) -> Running:
     """Run `command` on `core` and return once `ready` answers 200 on `port`.
 
     Raises:
-        NotReadyError: it ended, or did not answer within 30 s.
+        NotReadyError: it ended, or did not answer within a minute.
     """
     pinned = ["taskset", "--cpu-list", str(core), *command]
     with log.open("wb") as output:
-        process = _spawn(pinned, output)
-    running = Running(name, f"http://127.0.0.1:{port}", process, log)
+        process = _spawn(pinned, output, environ)
+    running = Running(name, f"http://127.0.0.1:{port}", process, log, headers)
     deadline = time.monotonic() + READY_SECONDS
     while not _answers(running.url + ready):
         if process.poll() is not None or time.monotonic() > deadline:
@@ -81,9 +104,16 @@ def start(
     return running
 
 
-def _spawn(command: Sequence[str], output: IO[bytes]) -> subprocess.Popen[bytes]:
+def _spawn(
+    command: Sequence[str], output: IO[bytes], environ: Mapping[str, str] | None
+) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+        env=environ,
     )
 
 

@@ -68,7 +68,7 @@ def _phase(folder: Path, mock: process.Running, only: set[str], reasons: dict[st
             try:
                 running[subject.name] = subject.start(folder, mock.url, mock.name)
                 stack.callback(running[subject.name].stop)
-            except (subjects.UnavailableError, process.NotReadyError) as error:
+            except (process.UnavailableError, process.NotReadyError) as error:
                 reasons[subject.name] = str(error)
         yield Phase(running, reasons)
 
@@ -77,7 +77,7 @@ def run(folder: Path, *, only: set[str], seconds: float, rounds: int) -> tuple[R
     """Measure everything; one row for going direct and one for each wanted proxy.
 
     Raises:
-        subjects.UnavailableError: there is no mock without nginx.
+        process.UnavailableError: there is no mock without nginx.
         process.NotReadyError: a mock did not start.
     """
     load.write_scripts(folder)
@@ -167,7 +167,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="nexus-bench-") as folder:
         try:
             rows = run(Path(folder), only=only, seconds=options.seconds, rounds=options.rounds)
-        except (subjects.UnavailableError, process.NotReadyError) as error:
+        except (process.UnavailableError, process.NotReadyError) as error:
             print(f"bench: {error}", file=sys.stderr)
             return 1
     print(table(rows))
@@ -176,8 +176,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         "rounds": options.rounds,
         "connections": CONNECTIONS,
         "events_per_stream": subjects.EVENTS,
-        "proxy_core": subjects.PROXY_CORE,
-        "load_core": subjects.LOAD_CORE,
+        "proxy_core": process.PROXY_CORE,
+        "load_core": process.LOAD_CORE,
     }
     if not options.no_save:
         print(f"\nwritten to bench/results/{save(report(rows, settings), RESULTS).name}")

@@ -1,15 +1,11 @@
-"""What is measured: the straight way to the mock, nginx as a plain proxy, vllm-router, and Nexus."""
+"""What is measured: the straight way to the mock, nginx as a plain proxy, the peers, and Nexus."""
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
-from msgspec import Struct
+from bench import peer_subjects, peers, process
+from bench.process import LOAD_CORE, PROXY_CORE, Subject, UnavailableError
 
-from bench import peers, process
-
-PROXY_CORE = 0
-LOAD_CORE = 1
 EVENTS = 200
 ANSWER = (
     '{"id":"chatcmpl-bench","object":"chat.completion","created":1700000000,"model":"mock","choices":'
@@ -58,18 +54,6 @@ models = ["mock"]
 """
 
 
-class UnavailableError(Exception):
-    """A subject cannot be measured here; the message is the reason its row shows."""
-
-
-class Subject(Struct, frozen=True):
-    """One row of the table. `start(folder, upstream url, tag)` runs it in front of a mock."""
-
-    name: str
-    note: str
-    start: Callable[[Path, str, str], process.Running]
-
-
 def _nginx(folder: Path, name: str, port: int, content: str, core: int) -> process.Running:
     if (nginx := peers.program("nginx")) is None:
         raise UnavailableError("nginx is not installed (apt install nginx)")
@@ -99,17 +83,6 @@ def _start_nginx(folder: Path, upstream: str, tag: str) -> process.Running:
     return _nginx(folder, f"nginx-{tag}", port, content, PROXY_CORE)
 
 
-def _start_vllm_router(folder: Path, upstream: str, tag: str) -> process.Running:
-    if (router := peers.program("vllm-router")) is None:
-        raise UnavailableError("vllm-router is not installed (make bench-peers)")
-    port, metrics_port = process.free_port(), process.free_port()
-    command = [router, "--worker-urls", upstream, "--policy", "round_robin", "--log-level", "warning"]
-    command += ["--host", "127.0.0.1", "--port", str(port), "--prometheus-port", str(metrics_port)]
-    return process.start(
-        "vllm-router", command, port=port, core=PROXY_CORE, log=folder / f"vllm-router-{tag}.log"
-    )
-
-
 def nexus_config(port: int, upstream: str) -> str:
     """The gateway's file: everything on by default, one backend, log lines as in production."""
     return _NEXUS.format(port=port, upstream=upstream)
@@ -126,6 +99,6 @@ def _start_nexus(folder: Path, upstream: str, tag: str) -> process.Running:
 
 PROXIES = (
     Subject("nginx", "plain proxy, no routing", _start_nginx),
-    Subject("vllm-router", "round robin", _start_vllm_router),
+    *peer_subjects.SUBJECTS,
     Subject("nexus", "everything on, request log to a file", _start_nexus),
 )

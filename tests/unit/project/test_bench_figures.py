@@ -78,7 +78,7 @@ def test_an_unknown_proxy_is_refused_with_the_known_ones(capsys):
     with pytest.raises(SystemExit) as stopped:
         proxies.main(["--only", "nexus,envoi"])
     assert stopped.value.code == 2
-    assert "no such proxy: envoi; there are nginx, vllm-router, nexus" in capsys.readouterr().err
+    assert "no such proxy: envoi; there are nginx, envoy, vllm-router, " in capsys.readouterr().err
 
 
 def test_the_gateways_configuration_is_valid(tmp_path):
