@@ -10,7 +10,18 @@ import click
 
 from nexus import __version__
 
-_VERBS = ("serve", "demo", "config", "backends", "models", "health", "stats", "explain", "completions")
+_VERBS = (
+    "serve",
+    "demo",
+    "config",
+    "backends",
+    "models",
+    "health",
+    "stats",
+    "explain",
+    "ledger",
+    "completions",
+)
 _FAILED, _WRONG_USAGE, _INTERRUPTED = 1, 2, 130
 
 

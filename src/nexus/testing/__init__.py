@@ -24,6 +24,7 @@ from nexus.testing.clock import ManualClock
 from nexus.testing.faulty_backend import FaultyBackend
 from nexus.testing.gateway_process import GatewayProcess, GatewayProcessError
 from nexus.testing.llama_process import LlamaServer, LlamaServerError
+from nexus.testing.memory_ledger import MemoryLedger
 from nexus.testing.weights import ModelUnavailableError, find_weights
 from nexus.testing.wire import Behaviour, ReceivedRequest
 
@@ -44,6 +45,7 @@ __all__ = [
     "LlamaServer",
     "LlamaServerError",
     "ManualClock",
+    "MemoryLedger",
     "ModelUnavailableError",
     "NoDone",
     "Page",
