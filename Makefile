@@ -24,7 +24,7 @@ RUN_STAMP := $(VENV)/.run-$(KEY)
 DEV_STAMP := $(VENV)/.dev-$(KEY)
 PIP := $(BIN)/python -m pip install --quiet
 
-.PHONY: help demo test unit check gates format-check lint types imports sizes reference format bench bench-peers lock clean
+.PHONY: help demo test unit check gates format-check lint types imports sizes reference format bench bench-peers bench-routing lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 22
@@ -71,6 +71,9 @@ bench: $(DEV_STAMP)  ## throughput, streaming and added latency beside peers (AR
 
 bench-peers: $(DEV_STAMP)  ## install the peers that `make bench` compares with into bench/.peers
 	$(BIN)/python -m bench.peers
+
+bench-routing: $(DEV_STAMP)  ## routing policies side by side in virtual time (ARGS="--seeds 1,2,3 --scenarios S1,S7 --json PATH")
+	$(BIN)/python -m bench.routing_sim $(ARGS)
 
 lock: $(DEV_STAMP)  ## resolve every requirement afresh and write requirements/lock.txt
 	$(BIN)/python tools/lock.py

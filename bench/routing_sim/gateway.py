@@ -1,0 +1,191 @@
+"""The product in the simulation: its forwarder, exchanges, router, quality and breakers, in virtual time.
+
+Only what lies behind a socket is simulated: the upstream pool hands requests to simulated backends and gives
+their answers back as HTTP heads and server-sent events. Health checks are left out: they would find a dead
+server too, but they are the same for every policy.
+"""
+
+from random import Random
+from typing import cast
+
+from bench.routing_sim.engine import Engine
+from bench.routing_sim.measures import Tally
+from bench.routing_sim.servers import Job, SimBackend
+from bench.routing_sim.trace import Arrival
+from bench.routing_sim.wiring import Product
+from nexus.core.backend import Backend
+from nexus.core.outcome import AttemptOutcome, AttemptResult, FailureKind
+from nexus.core.request import Needs, Request, Surface
+from nexus.proxy.downstream import ClientHeaders
+from nexus.proxy.origin import Origin
+from nexus.proxy.upstream import Call, CallHandler, UpstreamPool
+
+MODEL = "m"
+_NOBODY = ClientHeaders()
+_EVENTS = [(b"content-type", b"text/event-stream")]
+_FIRST = b'data: {"choices":[{"index":0,"delta":{"content":"a"},"finish_reason":null}]}\n\n'
+_LAST = b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
+_JSON = (b"content-type", b"application/json")
+_ERROR = b'{"error":{"message":"simulated"}}'
+_PORT = 9000
+
+
+class _Upstream:
+    """One call on its way: gives what the simulated backend does to the product's attempt."""
+
+    __slots__ = ("_backend", "_handler", "job")
+
+    def __init__(self, backend: SimBackend, handler: CallHandler) -> None:
+        self._backend = backend
+        self._handler = handler
+        self.job: Job | None = None
+
+    def first_token(self) -> None:
+        self._handler.on_head(200, _EVENTS)
+        self._handler.on_body(_FIRST)
+        self._handler.on_read_done()
+
+    def finished(self) -> None:
+        self._handler.on_body(_LAST)
+        self._handler.on_read_done()
+        self._handler.on_end()
+
+    def failed(self, kind: FailureKind, status: int, retry_after: float | None) -> None:
+        handler = self._handler
+        if not status:
+            handler.on_failure(kind, "simulated")
+        elif kind is FailureKind.EMPTY:
+            handler.on_head(status, _EVENTS)
+            handler.on_end()
+        else:
+            headers = [_JSON]
+            if retry_after is not None:
+                headers.append((b"retry-after", b"%d" % retry_after))
+            handler.on_head(status, headers)
+            handler.on_body(_ERROR)
+            handler.on_read_done()
+            handler.on_end()
+
+    def cancel(self) -> None:
+        if self.job is not None:
+            self._backend.cancel(self.job)
+
+    def pause(self) -> None:
+        """Nothing is buffered."""
+
+    def resume(self) -> None:
+        """Nothing is buffered."""
+
+
+class _Pool:
+    """Stands where the product's upstream pool does."""
+
+    def __init__(self, simulated: "SimulatedGateway") -> None:
+        self._simulated = simulated
+
+    def send(self, origin: Origin, data: bytes, handler: CallHandler) -> Call:
+        """Hand a request to the simulated backend at this port."""
+        simulated = self._simulated
+        index = origin.port - _PORT
+        backend = simulated.backends[index]
+        upstream = _Upstream(backend, handler)
+        body = data[data.rindex(b"\r\n\r\n") + 4 :]
+        if body.isdigit():
+            arrival = simulated.arrivals[int(body)]
+            prompt, output = arrival.prompt_tokens, arrival.output_tokens
+            job = Job(prompt, output, arrival.luck[index], arrival.noise[index], upstream)
+        else:  # a test of the product's own, of one token
+            job = Job(1, 1, simulated.rng.random(), 1.0, upstream)
+        upstream.job = job
+        simulated.tally.sent(index, simulated.engine.now)
+        backend.submit(job)
+        return cast("Call", upstream)
+
+
+class _Client:
+    """The client's side of one request."""
+
+    __slots__ = ("_arrival", "_engine", "_tally", "_ttft")
+
+    def __init__(self, arrival: Arrival, engine: Engine, tally: Tally) -> None:
+        self._arrival = arrival
+        self._engine = engine
+        self._tally = tally
+        self._ttft = 0.0
+
+    def reply(self, status: int, headers: bytes, body: bytes) -> None:  # noqa: ARG002 - the product's protocol
+        self._lose()
+
+    def start(self, status: int, headers: bytes) -> None:  # noqa: ARG002 - the product's protocol
+        self._ttft = self._engine.now - self._arrival.moment
+
+    def write(self, data: bytes) -> None:
+        """Only its time matters."""
+
+    def end(self, *, close: bool = False) -> None:
+        if close:
+            self._lose()
+        else:
+            self._tally.served(self._arrival, self._ttft)
+
+    def abort(self) -> None:
+        self._lose()
+
+    def _lose(self) -> None:
+        self._tally.lost(self._arrival, self._engine.now - self._arrival.moment)
+
+
+class SimulatedGateway:
+    """One replica of the product."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        backends: list[SimBackend],
+        arrivals: list[Arrival],
+        tally: Tally,
+        *,
+        product: Product,
+        members: list[int],
+        seed: str,
+        until: float,
+    ) -> None:
+        self.engine = engine
+        self.backends = backends
+        self.arrivals = arrivals
+        self.tally = tally
+        self.rng = Random(f"probe/{seed}")
+        self._parts = product.wire(
+            tuple(_backend(index) for index in members),
+            clock=engine,
+            pool=cast("UpstreamPool", _Pool(self)),
+            rng=Random(seed),
+            recorder=self._record,
+        )
+        for seconds, action in self._parts.periodics:
+            engine.every(seconds, action, until)
+
+    def join(self, index: int) -> None:
+        """A backend is added to the configuration."""
+        self._parts.fleet.add(_backend(index))
+
+    def submit(self, arrival: Arrival) -> None:
+        """A client sends its request."""
+        request = Request(
+            str(arrival.number),
+            Surface.CHAT,
+            MODEL,
+            Needs(stream=True, input_tokens=arrival.prompt_tokens),
+            arrival.moment,
+        )
+        body = b"%d" % arrival.number
+        client = _Client(arrival, self.engine, self.tally)
+        self._parts.forwarder.forward(request, body, _NOBODY, client, path="/v1/chat/completions")
+
+    def _record(self, outcome: AttemptOutcome) -> None:
+        if outcome.result is not AttemptResult.SUCCESS:
+            self.tally.spoiled(int(outcome.backend_id))
+
+
+def _backend(index: int) -> Backend:
+    return Backend(str(index), f"backend {index}", f"http://127.0.0.1:{_PORT + index}", models=(MODEL,))

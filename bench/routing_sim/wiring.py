@@ -1,0 +1,152 @@
+"""The product's parts, put together as its gateway does, less sockets, telemetry and health checks."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from random import Random
+
+from nexus.app.learning import Learning
+from nexus.app.recorders import record_quality
+from nexus.backends.registry import Fleet
+from nexus.config.model import BreakerSettings, QualitySettings, RetrySettings, RoutingConfig, TimeoutSettings
+from nexus.core.backend import Backend
+from nexus.core.clock import Clock
+from nexus.core.fleet import BackendStatus, SpendMeter
+from nexus.core.learned import ExpectedTimeSettings
+from nexus.core.outcome import AttemptOutcome
+from nexus.dialects.table import dialect_for
+from nexus.proxy.context import ProxyContext
+from nexus.proxy.fast_path import FastPath
+from nexus.proxy.forward import Forwarder
+from nexus.proxy.recovery import Recovery
+from nexus.proxy.upstream import UpstreamPool
+from nexus.quality import QualityConfig, QualityMetricsStore
+from nexus.quality.guard import GuardRules
+from nexus.quality.learner import AttemptLearner
+from nexus.quality.loop import QualityLoop
+from nexus.resilience.breaker_config import CircuitBreakerConfig
+from nexus.routing.pipeline import Router
+
+_DEADLINE_TICK = 0.1
+_REVIEW_TICK = 0.25
+
+
+@dataclass(frozen=True)
+class Parts:
+    """One wired gateway. `periodics` are (seconds, action): its background work."""
+
+    fleet: Fleet
+    forwarder: Forwarder
+    periodics: tuple[tuple[float, Callable[[], object]], ...]
+
+
+@dataclass(frozen=True)
+class Product:
+    """One configuration of the product."""
+
+    routing: RoutingConfig
+    quality: QualitySettings = field(default_factory=QualitySettings)
+    breaker: BreakerSettings = field(default_factory=BreakerSettings)
+    tuning: ExpectedTimeSettings = field(default_factory=ExpectedTimeSettings)
+
+    def wire(
+        self,
+        backends: tuple[Backend, ...],
+        *,
+        clock: Clock,
+        pool: UpstreamPool,
+        rng: Random,
+        recorder: Callable[[AttemptOutcome], None],
+    ) -> Parts:
+        """A gateway over these backends; `recorder` is told of every attempt."""
+        store = QualityMetricsStore(_quality_config(self.quality), clock)
+        loop = QualityLoop(store, clock)
+        fleet = Fleet(backends, quality_views=store.snapshot, prices=lambda _, __: None, spend=SpendMeter())
+        for backend in backends:
+            fleet.set_status(backend.id, BackendStatus.HEALTHY)
+        learner = AttemptLearner(self.tuning)
+        learning = Learning(learner, fleet, clock)
+        path = self._fast_path(fleet, learner, learning, clock, rng)
+
+        def forgive(backend_id: str, model: str) -> None:
+            store.forgive(backend_id, model)
+            learning.forgiven(backend_id, model)
+
+        recovery = Recovery(
+            fleet=fleet,
+            forgive=forgive,
+            quality=self.quality,
+            gate=_breaker_config(self.breaker),
+            clock=clock,
+            rng=rng,
+        )
+        router = Router(self.routing, self.quality, self.breaker, rng=rng, tuning=self.tuning)
+        context = ProxyContext(
+            fleet=fleet,
+            router=router,
+            pool=pool,
+            clock=clock,
+            dialect_for=lambda backend: dialect_for(backend.type),
+            timeouts=TimeoutSettings(),
+            max_retries=RetrySettings().max_retries,
+            try_degraded=self.quality.on_all_degraded == "include",
+            forward_authorization=False,
+            watch=learner,
+            attempt_recorders=(record_quality(store), recorder),
+            request_recorders=(),
+        )
+        forwarder = Forwarder(context)
+
+        def refresh() -> None:
+            loop.tick()
+            fleet.publish()
+            recovery.review()
+
+        periodics: list[tuple[float, Callable[[], object]]] = [
+            (_DEADLINE_TICK, forwarder.tick),
+            (self.quality.metrics_interval_seconds, refresh),
+        ]
+        if path is not None:
+            periodics.append((_REVIEW_TICK, path.review))
+        return Parts(fleet, forwarder, tuple(periodics))
+
+    def _fast_path(
+        self, fleet: Fleet, learner: AttemptLearner, learning: Learning, clock: Clock, rng: Random
+    ) -> FastPath | None:
+        if not self.breaker.enabled:
+            return None
+        judged = self.quality.enabled and self.quality.error_rate_threshold < 1.0
+        rules = GuardRules(
+            failure_threshold=self.breaker.failure_threshold,
+            error_rate_threshold=self.quality.error_rate_threshold if judged else None,
+        )
+        path = FastPath(
+            fleet,
+            breaker=_breaker_config(self.breaker),
+            rules=rules,
+            clock=clock,
+            rng=rng,
+            on_change=learning.breaker_changed,
+            limit_of=learner.limit_of,
+        )
+        path.equip()
+        fleet.on_members(path.equip)
+        return path
+
+
+def _quality_config(settings: QualitySettings) -> QualityConfig:
+    return QualityConfig(
+        error_rate_threshold=settings.error_rate_threshold,
+        ttft_penalty_threshold_ms=settings.ttft_penalty_threshold_ms,
+        metrics_interval_seconds=settings.metrics_interval_seconds,
+        min_samples=settings.min_samples,
+    )
+
+
+def _breaker_config(settings: BreakerSettings) -> CircuitBreakerConfig:
+    return CircuitBreakerConfig(
+        failure_threshold=settings.failure_threshold,
+        success_threshold=settings.success_threshold,
+        timeout_seconds=settings.timeout_seconds,
+        first_timeout_seconds=min(settings.first_timeout_seconds, settings.timeout_seconds),
+        max_half_open=settings.max_half_open,
+    )
