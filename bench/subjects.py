@@ -88,7 +88,8 @@ def nexus_config(port: int, upstream: str) -> str:
     return _NEXUS.format(port=port, upstream=upstream)
 
 
-def _start_nexus(folder: Path, upstream: str, tag: str) -> process.Running:
+def start_nexus(folder: Path, upstream: str, tag: str) -> process.Running:
+    """Nexus in front of one mock."""
     port = process.free_port()
     config = folder / f"nexus-{tag}.toml"
     config.write_text(nexus_config(port, upstream))
@@ -100,5 +101,5 @@ def _start_nexus(folder: Path, upstream: str, tag: str) -> process.Running:
 PROXIES = (
     Subject("nginx", "plain proxy, no routing", _start_nginx),
     *peer_subjects.SUBJECTS,
-    Subject("nexus", "everything on, request log to a file", _start_nexus),
+    Subject("nexus", "everything on, request log to a file", start_nexus),
 )

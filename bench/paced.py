@@ -1,0 +1,184 @@
+"""A thousand streams at the pace of a model: what Nexus adds to the time to first token, any byte lost.
+
+    python -m bench.paced [--streams 1000] [--per-second 20] [--tokens 100] [--json PATH]
+
+The same streams are asked for directly and through the gateway; every stream's body is compared byte for byte
+with what the mock sends.
+"""
+
+import argparse
+import asyncio
+import os
+import sys
+import tempfile
+from pathlib import Path
+from time import monotonic
+from typing import cast
+
+import httptools
+import msgspec
+import uvloop
+from msgspec import Struct
+
+from bench import machine, process, subjects
+from bench.stream_mock import answer
+
+_BODY = b'{"model":"mock","stream":true,"messages":[{"role":"user","content":"Count to a hundred."}]}'
+_REQUEST = (
+    b"POST /v1/chat/completions HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\n"
+    b"Content-Length: %d\r\n\r\n%b" % (len(_BODY), _BODY)
+)
+_ARRIVAL_SECONDS = 2.0
+
+
+class Paced(Struct, frozen=True):
+    """What many streams met. Times in milliseconds; `busy` is the share of its core the target used."""
+
+    streams: int
+    whole: int
+    broken: int
+    ttft_p50_ms: float
+    ttft_p99_ms: float
+    busy: float
+
+
+class Outcome(Struct):
+    """One stream: its time to first token in seconds, and whether its body was the expected one."""
+
+    ttft: float = 0.0
+    whole: bool = False
+
+
+class Client(asyncio.Protocol):
+    """Asks for one stream and compares it with what it must be."""
+
+    def __init__(self, expected: bytes, outcome: Outcome, done: asyncio.Future[None]) -> None:
+        self._expected = memoryview(expected)
+        self._outcome = outcome
+        self._done = done
+        self._parser = httptools.HttpResponseParser(self)
+        self._sent_at = 0.0
+        self._offset = 0
+        self._same = True
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Send the request."""
+        self._sent_at = monotonic()
+        cast("asyncio.Transport", transport).write(_REQUEST)
+
+    def data_received(self, data: bytes) -> None:
+        """Feed the parser."""
+        self._parser.feed_data(data)
+
+    def on_body(self, data: bytes) -> None:
+        """Compare some bytes."""
+        if not self._offset:
+            self._outcome.ttft = monotonic() - self._sent_at
+        end = self._offset + len(data)
+        self._same = self._same and self._expected[self._offset : end] == data
+        self._offset = end
+
+    def on_message_complete(self) -> None:
+        """The stream is over."""
+        self._outcome.whole = self._same and self._offset == len(self._expected)
+        self._finish()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  # asyncio's signature
+        """It broke."""
+        self._finish()
+
+    def _finish(self) -> None:
+        if not self._done.done():
+            self._done.set_result(None)
+
+
+class _Unframed:
+    """Collects the body of the mock's answer."""
+
+    def __init__(self) -> None:
+        self.body = b""
+
+    def on_body(self, data: bytes) -> None:
+        """Some bytes."""
+        self.body += data
+
+
+def expected_body(tokens: int) -> bytes:
+    """The body of one stream, without framing."""
+    sink = _Unframed()
+    httptools.HttpResponseParser(sink).feed_data(b"".join(answer(tokens)))
+    return sink.body
+
+
+async def measure(target: process.Running, *, streams: int, tokens: int) -> Paced:
+    """Run all streams against `target`; they start evenly over two seconds."""
+    loop = asyncio.get_running_loop()
+    expected = expected_body(tokens)
+    host, port = "127.0.0.1", int(target.url.rpartition(":")[2])
+
+    async def one(number: int) -> Outcome:
+        await asyncio.sleep(number / streams * _ARRIVAL_SECONDS)
+        outcome, done = Outcome(), loop.create_future()
+        transport, _ = await loop.create_connection(lambda: Client(expected, outcome, done), host, port)
+        await done
+        transport.abort()
+        return outcome
+
+    before, began = target.cpu_seconds(), monotonic()
+    outcomes = await asyncio.gather(*(one(number) for number in range(streams)))
+    busy = (target.cpu_seconds() - before) / (monotonic() - began)
+    times = sorted(outcome.ttft * 1000 for outcome in outcomes)
+    whole = sum(outcome.whole for outcome in outcomes)
+    p50, p99 = times[len(times) // 2], times[int(len(times) * 0.99)]
+    return Paced(streams, whole, streams - whole, round(p50, 2), round(p99, 2), round(busy, 3))
+
+
+def run(folder: Path, *, streams: int, per_second: int, tokens: int) -> tuple[Paced, Paced]:
+    """Going direct, and through Nexus."""
+    port = process.free_port()
+    command = [sys.executable, "-m", "bench.paced_mock", str(port), str(tokens), str(per_second)]
+    mock = process.start(
+        "paced-mock", command, port=port, core=process.LOAD_CORE, log=folder / "paced-mock.log"
+    )
+    try:
+        nexus = subjects.start_nexus(folder, mock.url, "paced")
+        try:
+            uvloop.run(measure(nexus, streams=32, tokens=tokens))  # warm-up
+            direct = uvloop.run(measure(mock, streams=streams, tokens=tokens))
+            through = uvloop.run(measure(nexus, streams=streams, tokens=tokens))
+        finally:
+            nexus.stop()
+    finally:
+        mock.stop()
+    return direct, through
+
+
+def main() -> int:
+    """Run and print; 1 if a stream was not relayed whole."""
+    parser = argparse.ArgumentParser(prog="bench.paced", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--streams", type=int, default=1000)
+    parser.add_argument("--per-second", type=int, default=20, help="tokens per second and stream")
+    parser.add_argument("--tokens", type=int, default=100, help="tokens per stream")
+    parser.add_argument("--json", type=Path, help="write the figures here")
+    options = parser.parse_args()
+    os.sched_setaffinity(0, {process.LOAD_CORE})
+    with tempfile.TemporaryDirectory(prefix="nexus-bench-") as folder:
+        direct, through = run(
+            Path(folder), streams=options.streams, per_second=options.per_second, tokens=options.tokens
+        )
+    for name, figures in (("direct", direct), ("nexus", through)):
+        print(
+            f"{name:7} {figures.whole} of {figures.streams} streams whole, core {figures.busy:.0%}, "
+            f"TTFT p50 {figures.ttft_p50_ms} ms, p99 {figures.ttft_p99_ms} ms"
+        )
+    print(
+        f"added TTFT p99: {through.ttft_p99_ms - direct.ttft_p99_ms:.2f} ms, broken streams: {through.broken}"
+    )
+    if options.json:
+        document = {"machine": machine.describe(), "direct": direct, "nexus": through}
+        options.json.write_bytes(msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n")
+    return 1 if through.broken or direct.broken else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
