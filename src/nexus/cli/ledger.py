@@ -39,7 +39,7 @@ _COLUMNS = (
 
 @click.group()
 def ledger() -> None:
-    """Read, copy and shorten the ledger: one receipt per resolved outcome.
+    """Read, copy and shorten the ledger of receipts.
 
     Each verb works on the configured ledger, by default the one in the data directory, or on the one that
     `--url` names: sqlite:/// or jsonl:/// and an absolute path, or postgresql://. The gateway may be running.

@@ -65,7 +65,7 @@ class JsonlLedger:
 def append_ledger_entries(path: StrPath, entries: Iterable[LedgerEntry]) -> None:
     """Append one line per receipt and wait until the disk has them.
 
-    The file is made where there is none, with mode 0600, and missing directories with 0700. If the last line
+    The file is made where there is none, with mode 0600, and its directory with 0700. If the last line
     was torn by a crash, the first new one starts on a line of its own.
 
     Raises:

@@ -41,7 +41,7 @@ DELETE FROM receipts WHERE seq <= (SELECT seq FROM receipts ORDER BY seq DESC LI
 class SqliteLedger:
     """A `LedgerStore` in the table `receipts` of a database; see `nexus.ledger.store`.
 
-    The file is made where there is none, with mode 0600, and missing directories with 0700. It is kept in WAL
+    The file is made where there is none, with mode 0600, and its directory with 0700. It is kept in WAL
     mode: readers and the writer do not wait for each other, and a crash leaves it whole.
 
     Raises:
