@@ -109,15 +109,16 @@ class LengthLine:
 class ModelLearned:
     """What all backends of a model share.
 
-    `streamed` and `whole` are the lines for streams and for whole answers, `median` that of the backends'
-    slowness (1.0 until there is one) as of `median_at`.
+    `streamed` and `whole` are the lines for streams and for whole answers. As of `median_at`, `median` is that
+    of the backends' slowness (1.0 until there is one) and `median_limit` that of the limits they carry.
     """
 
-    __slots__ = ("median", "median_at", "pairs", "streamed", "whole")
+    __slots__ = ("median", "median_at", "median_limit", "pairs", "streamed", "whole")
 
-    def __init__(self, first_guess: float) -> None:
-        self.streamed = LengthLine(first_guess)
-        self.whole = LengthLine(first_guess)
+    def __init__(self, settings: ExpectedTimeSettings) -> None:
+        self.streamed = LengthLine(settings.first_guess)
+        self.whole = LengthLine(settings.first_guess)
+        self.median_limit = settings.first_limit
         self.median = 1.0
         self.median_at = -math.inf
         self.pairs: list[PairLearned] = []
@@ -165,10 +166,11 @@ class Flight:
     """One attempt under way.
 
     `expected` are the seconds its prompt needs at slowness 1, `pending` the attempts on the backend when it
-    began, itself included; it `waits` until it has its first token or has ended.
+    began, itself included; it `waits` until it has its first token or has ended. `answered`: its first token
+    was counted as a success, which its end may still take back.
     """
 
-    __slots__ = ("expected", "pair", "pending", "sent_at", "stream", "tokens", "waits")
+    __slots__ = ("answered", "expected", "pair", "pending", "sent_at", "stream", "tokens", "waits")
 
     def __init__(
         self, pair: PairLearned, tokens: int, expected: float, pending: int, now: float, *, stream: bool
@@ -180,6 +182,7 @@ class Flight:
         self.sent_at = now
         self.stream = stream
         self.waits = True
+        self.answered = False
 
 
 def slowness_now(pair: PairLearned, settings: ExpectedTimeSettings, now: float) -> float:
@@ -191,6 +194,18 @@ def slowness_now(pair: PairLearned, settings: ExpectedTimeSettings, now: float) 
     if unheard <= 0.0:
         return pair.slowness
     return median + (pair.slowness - median) * math.exp(-unheard / settings.relax_seconds)
+
+
+def carried_limit(pair: PairLearned, settings: ExpectedTimeSettings) -> float:
+    """The concurrency to reckon with when costs are compared.
+
+    One that was never found slow is taken to carry what the others do, or more; and a limit near the others'
+    median counts as the median.
+    """
+    limit, middle = pair.limit, pair.model.median_limit
+    if not pair.limited:
+        return max(limit, middle)
+    return middle if abs(limit - middle) <= settings.dead_band * middle else limit
 
 
 def queueing_limit(pair: PairLearned | None, settings: ExpectedTimeSettings) -> int | None:

@@ -51,32 +51,40 @@ class AttemptLearner:
         """The first content token of a stream is there."""
         if flight.waits:
             flight.waits = False
-            del flight.pair.waiting[flight]
+            pair = flight.pair
+            del pair.waiting[flight]
             self._measure(flight, now - flight.sent_at, now)
+            self._decay(pair, now)
+            pair.successes += 1.0
+            flight.answered = True
 
     def finished(self, flight: Flight, outcome: AttemptOutcome) -> None:
         """The attempt has ended. A second call for the same flight would count it twice."""
-        pair, now, result = flight.pair, outcome.ended_at, outcome.result
+        pair, result = flight.pair, outcome.result
         if flight.waits:
             flight.waits = False
             del pair.waiting[flight]
             self._settle_wait(flight, outcome)
-        if result is AttemptResult.SUCCESS or result is AttemptResult.FAILURE:
-            kept = math.exp((pair.counted_at - now) / self.settings.error_memory)
-            pair.counted_at = now
-            pair.successes *= kept
-            pair.failures *= kept
-            if result is AttemptResult.SUCCESS:
+        if result is AttemptResult.SUCCESS:
+            pair.answers += 1
+            if not flight.answered:
+                self._decay(pair, outcome.ended_at)
                 pair.successes += 1.0
-                pair.answers += 1
-            else:
-                pair.failures += 1.0
+        elif result is AttemptResult.FAILURE:
+            self._decay(pair, outcome.ended_at)
+            pair.failures += 1.0
+            if flight.answered:
+                pair.successes = max(0.0, pair.successes - 1.0)
 
     def recovered(self, live: BackendLive, now: float) -> None:
-        """The backend is back after it was out: it starts slowly, and old failures no longer count."""
+        """The backend is back after it was out: it starts slowly, and what it did before no longer counts."""
         live.recovered_at = now
         for pair in live.learned.values():
             pair.failures = 0.0
+            pair.slowness = 0.0
+            for flight in pair.waiting:
+                flight.waits = False
+            pair.waiting.clear()
 
     def forgive(self, live: BackendLive, model: str) -> None:
         """One model on a backend has recovered: its old failures no longer count."""
@@ -105,10 +113,17 @@ class AttemptLearner:
     def _meet(self, live: BackendLive, model: str, now: float) -> PairLearned:
         shared = self._models.get(model)
         if shared is None:
-            shared = self._models[model] = ModelLearned(self.settings.first_guess)
+            shared = self._models[model] = ModelLearned(self.settings)
         pair = live.learned[model] = PairLearned(shared, self.settings.first_limit, now)
         shared.pairs.append(pair)
         return pair
+
+    def _decay(self, pair: PairLearned, now: float) -> None:
+        """Bring the counts up to date."""
+        kept = math.exp((pair.counted_at - now) / self.settings.error_memory)
+        pair.counted_at = now
+        pair.successes *= kept
+        pair.failures *= kept
 
     def _settle_wait(self, flight: Flight, outcome: AttemptOutcome) -> None:
         """The end came before a first token was reported."""
@@ -168,6 +183,7 @@ class AttemptLearner:
         known = [slowness_now(pair, self.settings, now) for pair in model.pairs if pair.slowness > 0.0]
         if known:
             model.median = median(known)
+            model.median_limit = median(pair.limit for pair in model.pairs if pair.slowness > 0.0)
 
 
 def _follow_unhurried(pair: PairLearned, ratio: float) -> None:

@@ -9,9 +9,12 @@ from msgspec import Struct
 
 from nexus.core.decision import Candidate, Decision, Verdict
 from nexus.core.fleet import FleetSnapshot
+from nexus.core.learned import ExpectedTimeSettings
 from nexus.core.request import Needs, Request
 
 _TIE_WIDTH = 1e-6
+_NOISE = ExpectedTimeSettings().noise
+_STEPS = 64
 
 
 class ExplainedConstraints(Struct, frozen=True):
@@ -152,15 +155,48 @@ def _not_serving(decision: Decision) -> str:
 
 
 def _propensity(candidates: tuple[Candidate, ...]) -> float:
-    """One in the number of candidates that tie with the first; 1 where a rule put it first.
+    """The chance of the first candidate to be first; 1 where a rule put it there.
 
-    Only the breaking of ties is left to chance. A test, or a preferred backend, is put first by rule, which
-    shows in its being alone of its kind or in a better score further down.
+    Of equal scores it is one in their number. Where the costs were stirred with noise it is worked out from
+    the costs without it. A test, or a preferred backend, is put first by rule, which shows in its being alone
+    of its kind or in a better score further down.
     """
     first = candidates[0]
-    if first.probe or any(each.score > first.score + _TIE_WIDTH for each in candidates):
+    if first.probe:
+        return 1.0
+    if any(name == "noise" for name, _ in first.terms):
+        return _noisy_propensity(candidates)
+    if any(each.score > first.score + _TIE_WIDTH for each in candidates):
         return 1.0
     ties = sum(
         each.score > first.score - _TIE_WIDTH for each in candidates if each.degraded == first.degraded
     )
     return 1.0 / ties
+
+
+def _noisy_propensity(candidates: tuple[Candidate, ...]) -> float:
+    """The chance of the first one's cost to be least, each cost being multiplied by 1 ± noise, uniformly."""
+    first = candidates[0]
+    weighed = [each for each in candidates if each.score > -math.inf]
+    rivals = [
+        each
+        for each in weighed[1:]
+        if each.degraded == first.degraded and each.view.backend.priority == first.view.backend.priority
+    ]
+    if any(each.score > first.score for each in rivals):
+        return 1.0
+    cost = _calm_cost(first)
+    others = [_calm_cost(each) for each in rivals]
+    width = 2.0 * _NOISE
+    total = 0.0
+    for step in range(_STEPS):
+        drawn = cost * (1.0 - _NOISE + width * (step + 0.5) / _STEPS)
+        chance = 1.0
+        for other in others:
+            chance *= min(1.0, max(0.0, (1.0 + _NOISE - drawn / other) / width))
+        total += chance
+    return total / _STEPS * len(weighed) / len(candidates)
+
+
+def _calm_cost(candidate: Candidate) -> float:
+    return -candidate.score / dict(candidate.terms)["noise"]

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from random import Random
 
 from nexus.core.decision import Candidate
-from nexus.core.learned import ExpectedTimeSettings, ModelLearned, PairLearned, slowness_now
+from nexus.core.learned import ExpectedTimeSettings, ModelLearned, PairLearned, carried_limit, slowness_now
 from nexus.routing.intent import Intent
 from nexus.routing.plan import NO_LIMIT, Option
 from nexus.routing.strategies.protocol import estimated_cost
@@ -83,14 +83,15 @@ class ExpectedTime:
     def _failure_shares(
         self, pairs: Sequence[PairLearned | None], now: float
     ) -> tuple[list[float] | None, float]:
-        """Lower bounds of each one's share of failures, and the share of all together.
+        """Lower bounds of each one's share of failures, and the mean of the shares.
 
-        The bounds are None where nobody has failed lately, which is the usual case.
+        Not the share of all outcomes together: whoever fails fast has the most outcomes, and would make its
+        own failures look normal. The bounds are None where nobody has failed lately, which is the usual case.
         """
         if not self._penalise:
             return None, 0.0
         memory = self._settings.error_memory
-        failed = answered = 0.0
+        total = 0.0
         for pair in pairs:
             if pair is not None and pair.failures > _NEGLIGIBLE_FAILURES:
                 break
@@ -103,12 +104,11 @@ class ExpectedTime:
                 kept = math.exp((pair.counted_at - now) / memory)
                 failures = pair.failures * kept
                 count = failures + pair.successes * kept
-                failed += failures
-                answered += count
                 if failures > _NEGLIGIBLE_FAILURES:
+                    total += failures / count
                     share = min(_MOST_SHARE, lower_bound(failures, count, self._settings.confidence))
             shares.append(share)
-        return shares, min(_MOST_SHARE, failed / answered) if answered > 0.0 else 0.0
+        return shares, min(_MOST_SHARE, total / len(pairs))
 
 
 class _Reckoning:
@@ -141,13 +141,13 @@ class _Reckoning:
         if pair is None:
             slowness = self._middle
             if limit == NO_LIMIT:
-                limit = settings.first_limit
+                limit = settings.first_limit if self._model is None else self._model.median_limit
         else:
             if pair.model is not self._model:
                 self.turn_to(pair.model)
             slowness = self._slowness(pair)
             if limit == NO_LIMIT:
-                limit = pair.limit
+                limit = carried_limit(pair, settings)
         pending = live.pending
         penalty = self._penalty(share) if share > self._fleet_share else 1.0
         since = intent.now - live.recovered_at
