@@ -24,7 +24,7 @@ RUN_STAMP := $(VENV)/.run-$(KEY)
 DEV_STAMP := $(VENV)/.dev-$(KEY)
 PIP := $(BIN)/python -m pip install --quiet
 
-.PHONY: help demo test unit check gates format-check lint types imports sizes reference format bench bench-peers bench-routing lock clean
+.PHONY: help demo test unit check gates format-check lint types imports sizes reference format bench bench-peers eval-signals bench-routing lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 22
@@ -68,6 +68,9 @@ format: $(DEV_STAMP)  ## format the code, mend what the linter can mend, write t
 
 bench: $(DEV_STAMP)  ## throughput, streaming and added latency beside peers (ARGS="--seconds 5 --only nexus,vllm-router")
 	$(BIN)/python -m bench.proxies $(ARGS)
+
+eval-signals: $(DEV_STAMP)  ## measure the follow-up signals (ARGS="--data FILE --seeds 1,2,3 --json PATH")
+	$(BIN)/python -m bench.eval_signals $(ARGS)
 
 bench-peers: $(DEV_STAMP)  ## install the peers that `make bench` compares with into bench/.peers
 	$(BIN)/python -m bench.peers

@@ -1,0 +1,1 @@
+"""What became of an answer, read from what the client sends next. No text is kept, only keyed hashes."""

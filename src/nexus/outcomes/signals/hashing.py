@@ -1,0 +1,164 @@
+"""Keyed hashes of answers and conversations: equal texts can be told, and nothing can be read back.
+
+The key is random, made per process and never written anywhere, so a hash says nothing outside the process.
+"""
+
+import hashlib
+import re
+import secrets
+from collections.abc import Sequence
+from itertools import islice
+
+from msgspec import Struct
+
+from nexus.outcomes.signals.messages import MAX_CHARS, MAX_MESSAGES, ChatMessage
+
+DIGEST_BYTES = 16
+SKETCH_WORDS = 48
+"""So many different words of a question are hashed for its sketch."""
+_SKETCH_CHARS = 1000
+_WORD = re.compile(r"\w+")
+_OPEN = "<think>"
+_CLOSE = "</think>"
+_UNDECIDED, _THINKING, _PLAIN = range(3)
+
+
+def new_key() -> bytes:
+    """A random key for one process."""
+    return secrets.token_bytes(32)
+
+
+class AnswerHasher:
+    """Hashes one answer as it arrives, in pieces of any size.
+
+    White space does not count, and neither does a leading `<think>` block: clients strip both before they
+    send the answer back. `length` is the number of characters that counted.
+    """
+
+    __slots__ = ("_calls", "_hash", "_pending", "_state", "length")
+
+    def __init__(self, key: bytes) -> None:
+        self._hash = hashlib.blake2b(key=key, digest_size=DIGEST_BYTES)
+        self._pending = ""
+        self._state = _UNDECIDED
+        self._calls = False
+        self.length = 0
+
+    def add(self, text: str) -> None:
+        """Take the next piece of the answer's content."""
+        squeezed = "".join(text.split())
+        if self._state != _PLAIN:
+            squeezed = self._settle(squeezed)
+        if squeezed:
+            self.length += len(squeezed)
+            self._hash.update(squeezed.encode("utf-8", "surrogatepass"))
+
+    def add_tool_call(self, call_id: str, name: str) -> None:
+        """Take one tool call, in order, after all content; its arguments do not count."""
+        self._flush()
+        self._calls = True
+        self._hash.update(f"\0{call_id}\0{name}".encode("utf-8", "surrogatepass"))
+
+    def digest(self) -> bytes:
+        """The hash of the answer so far; empty where there was nothing to hash."""
+        self._flush()
+        return self._hash.digest() if self.length or self._calls else b""
+
+    def _settle(self, squeezed: str) -> str:
+        """Hold the beginning back until it is known whether the answer thinks aloud first."""
+        pending = self._pending + squeezed
+        if self._state == _UNDECIDED:
+            if len(pending) < len(_OPEN) and _OPEN.startswith(pending):
+                self._pending = pending
+                return ""
+            if not pending.startswith(_OPEN):
+                return self._go_plain(pending)
+            self._state = _THINKING
+        end = pending.find(_CLOSE)
+        if end < 0:
+            self._pending = pending[-len(_CLOSE) :]
+            return ""
+        return self._go_plain(pending[end + len(_CLOSE) :])
+
+    def _go_plain(self, text: str) -> str:
+        self._state = _PLAIN
+        self._pending = ""
+        return text
+
+    def _flush(self) -> None:
+        if self._state == _UNDECIDED and self._pending:
+            text = self._go_plain(self._pending)
+            self.length += len(text)
+            self._hash.update(text.encode())
+
+
+class Conversation(Struct, frozen=True, gc=False):
+    """A conversation as hashes: enough to know it again, nothing to read.
+
+    `whole` covers all messages, `before_answer` those before the last assistant message, `before_question`
+    those before the last user message (None where there is no such message). `question` is a sketch of the
+    last user message: hashes of its words. `turns` counts the assistant messages.
+    """
+
+    whole: bytes
+    before_answer: bytes | None
+    before_question: bytes | None
+    question: frozenset[int]
+    turns: int
+
+
+def hash_conversation(key: bytes, messages: Sequence[ChatMessage]) -> Conversation | None:
+    """Hash the messages of one request; None where there are none, or too many, or too much text."""
+    if not messages or len(messages) > MAX_MESSAGES:
+        return None
+    answer = _last(messages, "assistant")
+    question = _last(messages, "user")
+    running = hashlib.blake2b(key=key, digest_size=DIGEST_BYTES)
+    before_answer = before_question = None
+    asked = ""
+    size = turns = 0
+    for position, message in enumerate(messages):
+        text = message.text()
+        size += len(text)
+        if size > MAX_CHARS:
+            return None
+        if position == answer:
+            before_answer = running.copy().digest()
+        if position == question:
+            before_question = running.copy().digest()
+            asked = text
+        turns += message.role == "assistant"
+        running.update(f"\0{message.role}\0{len(text)}\0{text}".encode("utf-8", "surrogatepass"))
+    return Conversation(running.digest(), before_answer, before_question, sketch(key, asked), turns)
+
+
+def hash_answer(key: bytes, message: ChatMessage) -> tuple[bytes, int]:
+    """The hash of an assistant message as `AnswerHasher` makes it, and how many characters counted."""
+    hasher = AnswerHasher(key)
+    hasher.add(message.text())
+    for call in message.tool_calls or ():
+        hasher.add_tool_call(call.id, call.function.name)
+    return hasher.digest(), hasher.length
+
+
+def sketch(key: bytes, text: str) -> frozenset[int]:
+    """64-bit keyed hashes of the first different words of a text."""
+    words = dict.fromkeys(_WORD.findall(text[:_SKETCH_CHARS].lower()))
+    blake, as_int = hashlib.blake2b, int.from_bytes
+    return frozenset(
+        as_int(blake(word.encode("utf-8", "surrogatepass"), key=key, digest_size=8).digest(), "big")
+        for word in islice(words, SKETCH_WORDS)
+    )
+
+
+def overlap(one: frozenset[int], other: frozenset[int]) -> float:
+    """Dice's coefficient of two sets, in [0, 1]; 0 where both are empty."""
+    total = len(one) + len(other)
+    return 2 * len(one & other) / total if total else 0.0
+
+
+def _last(messages: Sequence[ChatMessage], role: str) -> int:
+    for position in range(len(messages) - 1, -1, -1):
+        if messages[position].role == role:
+            return position
+    return -1

@@ -1,0 +1,143 @@
+"""What kind of follow-up a user's message is. Plain rules, tried in order; the first that fits decides.
+
+The rules were written beside hand-labelled follow-ups; docs/signals.md has the labelling guide and how often
+the rules agree with it. Only the kinds that `weights` gives a weight ever become a signal.
+"""
+
+import re
+from collections.abc import Sequence
+from enum import StrEnum
+
+SIMILAR = 0.5
+"""Questions at least this similar are the same question put again."""
+_EARLIER_QUESTIONS = 3
+_LOOK_CHARS = 4000
+_COMPARE_CHARS = 1000
+_SHORT_CHARS = 200
+_GRAM = 4
+_STEM = 5
+
+_WORD = re.compile(r"\w+")
+_ERROR = re.compile(
+    r"traceback \(most recent|\b\w*(?:error|exception)\b\s*:|errors?:"
+    r"|\b(?:not defined|no attribute|segmentation fault|syntax error|command failed|panicked at)\b"
+    r"|\bgetting (?:an? |this |the )?(?:\w+ )?error|following error|fix (?:this|these) errors?\b"
+    r"|^\s*at \S+\(.*:\d+\)",
+    re.IGNORECASE | re.MULTILINE,
+)
+_THANKS = re.compile(
+    r"(?:(?:ok|okay|cool|great|perfect|awesome|nice|wow|amazing|excellent|yes|yep)\b[\s,.!]*)*"
+    r"(?:thanks?\b|thx\b|ty\b|cheers\b|got it\b|(?:that|it|this) (?:works|worked|helps|helped)\b"
+    r"|(?:perfect|great|awesome|excellent|nice|cool)[\s!.]*$)",
+    re.IGNORECASE,
+)
+_CORRECTION = re.compile(
+    r"^(?:no|nope|wrong|incorrect|hmm+)\b"
+    r"|\b(?:wrong|incorrect|not (?:correct|right|working|what i|good|achieved|quite|counting)"
+    r"|does ?n[o']?t (?:work|help)|does not (?:work|help)|not work|wo(?:n't|uldn't) work"
+    r"|did ?n[o']?t (?:work|help|fix)"
+    r"|still (?:not|wrong|fails?|failing|keeps?|gets?|getting|the same|evaluates|returns|gives|does)"
+    r"|(?:evaluates|returns) (?:to )?(?:null|none|nothing)"
+    r"|should (?:evaluate|be|return|output|give|print|change|have|result|say|equal)|supposed to"
+    r"|are you sure|check your|mistake|try again|your (?:code|answer|function|solution) (?:is|does|returns)"
+    r"|you (?:forgot|missed|ignored|suck|misunderstood)|needs? to return|doesn't work)\b",
+    re.IGNORECASE,
+)
+_CHANGE = re.compile(
+    r"^(?:(?:can|could|would|will) (?:you|u) (?:please )?"
+    r"|please |pls |now |but |and |also |i mean |instead,? )*"
+    r"(?:make|modify|change|rewrite|redo|convert|rename|name|use|add|remove|move|include|exclude|keep|shorten"
+    r"|simplify|write (?:it|this)|do (?:it|this|that)|don'?t|do not|instead|without|with|in"
+    r"|give (?:me|these|it)|have it|let it|put|provide|using|i (?:don't )?want|only|get only)\b"
+    r"|\b(?:instead|without using|not use|rewrite|alternative|faster|more efficient|better (?:way|algorithm)"
+    r"|any better|in (?:one|1) line|in python|what if|but (?:with|in|for|without))\b",
+    re.IGNORECASE,
+)
+_BUILDING = re.compile(
+    r"^(?:what (?:is|does|about|are)|why|(?:does|is|will) (?:it|this|that)|now\b|then\b|explain|how does"
+    r"|next\b|and\b|using (?:this|that|the))"
+    r"|\b(?:this|that|these|those|above|your) (?:function|code|method|class|approach|solution|line|example)\b"
+    r"|```|^\s*(?:def|class) |debug this|^\s*import ",
+    re.IGNORECASE | re.MULTILINE,
+)
+_PASTED = re.compile(
+    r"^\s*(?:def|class|import|from|for|while|if|return|function|const|let|var|fn|#include)\b.*[(=:;]",
+    re.MULTILINE,
+)
+_STOP_WORDS = frozenset(
+    _WORD.findall(
+        "a an the of in on to for with and or is are be it this that i me my you your how do does can could "
+        "would what which if from by as at so not no python code write function give get given need want "
+        "please wait mean just only using use program method way"
+    )
+)
+
+
+class FollowUp(StrEnum):
+    """What the next message of a conversation does with the answer before it."""
+
+    MOVED_ON = "moved_on"
+    BUILT_ON = "built_on"
+    CHANGE_REQUESTED = "change_requested"
+    CORRECTED = "corrected"
+    ASKED_AGAIN = "asked_again"
+    REGENERATED = "regenerated"
+    ERROR_REPORT = "error_report"
+    THANKS = "thanks"
+
+
+def classify(said: Sequence[str], asked: Sequence[str]) -> FollowUp:
+    """The kind of follow-up.
+
+    `said` holds the user messages after the answer (at least one), `asked` those before it, oldest first.
+    REGENERATED is never answered: it has no message, only a request that comes again.
+    """
+    last = said[-1].strip()
+    everything = "\n".join(said)[:_LOOK_CHARS]
+    if _ERROR.search(everything):
+        return FollowUp.ERROR_REPORT
+    if len(last) < _SHORT_CHARS and _THANKS.match(last):
+        return FollowUp.THANKS
+    if _CORRECTION.search(everything[:_COMPARE_CHARS]):
+        return FollowUp.CORRECTED
+    if _asked_before(last, asked):
+        return FollowUp.ASKED_AGAIN
+    if _CHANGE.search(last[: _SHORT_CHARS + 100]):
+        return FollowUp.CHANGE_REQUESTED
+    return FollowUp.BUILT_ON if _BUILDING.search(everything) else FollowUp.MOVED_ON
+
+
+def similarity(one: str, other: str) -> float:
+    """How similar two questions are, in [0, 1].
+
+    The mean of two Dice coefficients: of four-letter runs, and of the stems (first five letters) of words
+    that are not stop words.
+    """
+    ours, theirs = _Terms(one), _Terms(other)
+    return (_dice(ours.grams, theirs.grams) + _dice(ours.stems, theirs.stems)) / 2
+
+
+class _Terms:
+    __slots__ = ("grams", "stems")
+
+    def __init__(self, text: str) -> None:
+        words = _WORD.findall(text[:_COMPARE_CHARS].lower())
+        joined = " ".join(words)
+        self.grams = (
+            {joined[at : at + _GRAM] for at in range(max(1, len(joined) - _GRAM + 1))} if joined else set()
+        )
+        self.stems = {word[:_STEM] for word in words if len(word) > 1 and word not in _STOP_WORDS}
+
+
+def _dice(one: set[str], other: set[str]) -> float:
+    total = len(one) + len(other)
+    return 2 * len(one & other) / total if total else 0.0
+
+
+def _asked_before(message: str, asked: Sequence[str]) -> bool:
+    if not any(letter.isalpha() for letter in message[:_COMPARE_CHARS]):
+        return False
+    if "\n" in message and _PASTED.search(message[:_LOOK_CHARS]):
+        # Two versions of somebody's program are similar, but not the same question.
+        return any(message == earlier.strip() for earlier in asked[-_EARLIER_QUESTIONS:])
+    return any(similarity(message, earlier) >= SIMILAR for earlier in asked[-_EARLIER_QUESTIONS:])
