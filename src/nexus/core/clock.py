@@ -1,6 +1,5 @@
 """The one source of time. Everything that waits or measures takes a `Clock`, so tests run in virtual time."""
 
-import asyncio
 import time
 from typing import Protocol
 
@@ -34,4 +33,6 @@ class SystemClock:
 
     async def sleep_async(self, seconds: float) -> None:
         """Suspend the calling task for at least `seconds`."""
+        import asyncio  # noqa: PLC0415 - half of what the libraries need to load, and not used by those without a loop
+
         await asyncio.sleep(seconds)

@@ -1,0 +1,125 @@
+"""The calls that are not resolved yet, and the receipts of those that are. No locks."""
+
+from collections import deque
+from collections.abc import Iterable
+from itertools import islice
+
+from nexus.core.receipt import LedgerEntry
+from nexus.outcomes.call import Call, PendingCall
+from nexus.outcomes.outcome import Resolution
+
+LEDGER_CAPACITY = 5_000
+_RESOLVED_KEPT = 5_000
+_WORDS = {True: "success", False: "failure", None: "unknown"}
+
+
+class PendingCalls:
+    """Calls by trace id, in three groups: each ordered by the time that decides when it is due.
+
+    `running` ones are in the order of their start, `completed` and `held` ones in that of their completion.
+    The held ones have code suggestions.
+    """
+
+    __slots__ = ("completed", "held", "running")
+
+    def __init__(self) -> None:
+        self.running: dict[str, Call] = {}
+        self.completed: dict[str, Call] = {}
+        self.held: dict[str, Call] = {}
+
+    def __len__(self) -> int:
+        return len(self.running) + len(self.completed) + len(self.held)
+
+    def find(self, trace_id: str) -> Call | None:
+        """The call, whichever group it is in."""
+        return self.running.get(trace_id) or self.completed.get(trace_id) or self.held.get(trace_id)
+
+    def trace_ids(self) -> list[str]:
+        """All of them, running ones first."""
+        return [*self.running, *self.completed, *self.held]
+
+    def ended(self) -> list[Call]:
+        """The calls that do not run any more."""
+        return [*self.completed.values(), *self.held.values()]
+
+    def take_ended(self, trace_id: str) -> Call | None:
+        """Take out a call that does not run any more."""
+        return self.completed.pop(trace_id, None) or self.held.pop(trace_id, None)
+
+    def oldest_ended(self) -> Call | None:
+        """The one that goes first where there are too many."""
+        for group in (self.completed, self.held):
+            if group:
+                return next(iter(group.values()))
+        return None
+
+    def hold(self, trace_id: str, suggestions: Iterable[object]) -> bool:
+        """Give a call suggestions to wait for; whether there is such a call."""
+        call = self.completed.pop(trace_id, None)
+        if call is not None:
+            self.held[trace_id] = call
+        else:
+            call = self.running.get(trace_id) or self.held.get(trace_id)
+            if call is None:
+                return False
+        call.suggestions = (*call.suggestions, *suggestions)
+        return True
+
+    def shown(self) -> list[PendingCall]:
+        """Copies of the held ones."""
+        return [call.shown() for call in self.held.values()]
+
+
+def due(calls: dict[str, Call], before: float, limit: int | None) -> list[Call]:
+    """The first calls that ended (or began, while they run) at `before` or earlier; at most `limit`."""
+    found = []
+    for call in islice(calls.values(), limit):
+        moment = call.started_at if call.completed_at is None else call.completed_at
+        if moment > before:
+            break
+        found.append(call)
+    return found
+
+
+class Receipts:
+    """The receipts of the calls resolved last, the ones that wait to be collected, and counts of all.
+
+    `resolutions` counts by signal and by the word success, failure or unknown. `dropped` ones found no room.
+    """
+
+    __slots__ = ("_keeps", "_recent", "_waiting", "dropped", "resolutions")
+
+    def __init__(self, *, keeps: bool) -> None:
+        self._keeps = keeps
+        self._recent: dict[str, LedgerEntry] = {}
+        self._waiting: deque[LedgerEntry] = deque()
+        self.resolutions: dict[tuple[str, str], int] = {}
+        self.dropped = 0
+
+    def __contains__(self, trace_id: str) -> bool:
+        return trace_id in self._recent
+
+    def get(self, trace_id: str) -> LedgerEntry | None:
+        """The receipt of a call resolved lately."""
+        return self._recent.get(trace_id)
+
+    def write(self, call: Call, resolution: Resolution, timestamp: float) -> LedgerEntry:
+        """Make the receipt of a call; `timestamp` is Unix time."""
+        entry = call.receipt(resolution, timestamp)
+        self._recent[call.trace_id] = entry
+        if len(self._recent) > _RESOLVED_KEPT:
+            del self._recent[next(iter(self._recent))]
+        key = (resolution.signal, _WORDS[resolution.success])
+        self.resolutions[key] = self.resolutions.get(key, 0) + 1
+        if self._keeps:
+            if len(self._waiting) >= LEDGER_CAPACITY:
+                self._waiting.popleft()
+                self.dropped += 1
+            self._waiting.append(entry)
+        return entry
+
+    def drain(self) -> list[LedgerEntry]:
+        """What waits, oldest first; it is the caller's now."""
+        entries = list(self._waiting)
+        self._waiting.clear()
+        return entries

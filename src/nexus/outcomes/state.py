@@ -1,0 +1,68 @@
+"""What a tracker holds, and the ways to look at it."""
+
+from msgspec import Struct
+
+from nexus.core.clock import Clock
+from nexus.core.receipt import LedgerEntry
+from nexus.outcomes.call import PendingCall
+from nexus.outcomes.cooldown import Cooldowns
+from nexus.outcomes.keeper import ProfileKeeper
+from nexus.outcomes.pending import PendingCalls, Receipts
+
+
+class TrackerFigures(Struct, frozen=True):
+    """How many calls are pending, were given up as abandoned, and how many receipts found no room.
+
+    `resolutions` counts the calls by the signal that resolved them and its word: success, failure, unknown.
+    """
+
+    pending: int
+    abandoned: int
+    dropped_receipts: int
+    resolutions: dict[tuple[str, str], int]
+
+
+class TrackerState(ProfileKeeper):
+    """The calls that wait, the receipts, the models left out. Safe under threads."""
+
+    def __init__(self, clock: Clock | None, *, keeps_receipts: bool) -> None:
+        super().__init__(clock)
+        self._monotonic = self._clock.monotonic
+        self._time = self._clock.time
+        self._cooldowns = Cooldowns(self._monotonic)
+        self._calls = PendingCalls()
+        self._receipts = Receipts(keeps=keeps_receipts)
+        self._abandoned = 0
+
+    def get_pending(self, trace_id: str) -> PendingCall | None:
+        """A call that is not resolved yet, None for any other."""
+        with self._lock:
+            call = self._calls.find(trace_id)
+            return None if call is None else call.shown()
+
+    def pending_trace_ids(self) -> list[str]:
+        """The calls that are not resolved yet, running ones included."""
+        with self._lock:
+            return self._calls.trace_ids()
+
+    def receipt(self, trace_id: str) -> LedgerEntry | None:
+        """The receipt of a call, None unless it is one of the 5,000 resolved last."""
+        with self._lock:
+            return self._receipts.get(trace_id)
+
+    def is_excluded(self, model_id: str) -> bool:
+        """Whether the model is left out because of a rate limit."""
+        with self._lock:
+            return self._cooldowns.holds(model_id)
+
+    def figures(self) -> TrackerFigures:
+        """Counts for metrics."""
+        with self._lock:
+            return TrackerFigures(
+                len(self._calls), self._abandoned, self._receipts.dropped, dict(self._receipts.resolutions)
+            )
+
+    def drain_ledger(self) -> list[LedgerEntry]:
+        """The receipts since the last call, oldest first; they are the caller's now."""
+        with self._lock:
+            return self._receipts.drain()

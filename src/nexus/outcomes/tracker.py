@@ -1,0 +1,385 @@
+"""Follows inference calls from their start to what became of their answers, and keeps a profile per model."""
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+
+from nexus.core.clock import Clock
+from nexus.core.receipt import LedgerEntry
+from nexus.core.request import Task
+from nexus.outcomes.book import count_completion, count_failure, count_judgement
+from nexus.outcomes.call import Call, CallDetails, PendingCall, clipped, clipped_reason
+from nexus.outcomes.cooldown import is_rate_limit
+from nexus.outcomes.outcome import (
+    Action,
+    CodeOutcome,
+    InferredOutcome,
+    Resolution,
+    SignalResult,
+    infer_from_actions,
+)
+from nexus.outcomes.pending import due
+from nexus.outcomes.state import TrackerState
+
+ABANDONED_AFTER_SECONDS = 86_400.0
+FAILURE_FACTOR = 0.8
+RATE_LIMIT_FACTOR = 0.1
+_MAX_PENDING = 50_000
+_MAX_HELD = 5_000
+_FOREVER = float("inf")
+_EXPIRED_OUTPUT = Resolution("expired", success=True)
+_EXPIRED_EMPTY = Resolution("expired")
+_IGNORED = Resolution("git", CodeOutcome.IGNORED.success, CodeOutcome.IGNORED.quality)
+
+
+class OutcomeTracker(TrackerState):
+    """Calls, the signals about them, and what both say of each model. Safe under threads.
+
+    A call is counted when it ends: a completion with output is a success, a failure is a failure. Later at
+    most one signal resolves it: it may take the success back, and moves the quality averages. Every resolved
+    call becomes one receipt. No text of any conversation is taken, let alone kept.
+
+    At most `max_pending` calls wait; beyond it the oldest completed one is resolved as if its time were over.
+
+    Args:
+        clock: time; the machine's by default.
+        git_deadline_seconds: how long calls with code suggestions wait, instead of the ttl of a sweep.
+        receipts: told of every receipt, in the thread that resolved the call; it must return quickly. Without
+            it receipts wait for `drain_ledger`, at most 5,000, and the oldest are dropped.
+        max_pending: calls that may wait at a time.
+    """
+
+    def __init__(
+        self,
+        clock: Clock | None = None,
+        *,
+        git_deadline_seconds: float = 86_400.0,
+        receipts: Callable[[LedgerEntry], None] | None = None,
+        max_pending: int = _MAX_PENDING,
+    ) -> None:
+        super().__init__(clock, keeps_receipts=receipts is None)
+        self._git_deadline = git_deadline_seconds
+        self._deliver = receipts
+        self._max_pending = max_pending
+
+    # --- calls
+
+    def record_start(
+        self, model_id: str, task: Task, routing_reason: str = "", *, trace_id: str | None = None
+    ) -> str:
+        """A call begins; returns its trace id: `trace_id`, or a new one, unique over processes and restarts.
+
+        A call that runs already under `trace_id` gets the model, task and reason anew; one that has ended
+        stays as it is. ValueError for a task that does not exist.
+        """
+        if type(task) is not Task:
+            task = Task(task)
+        key = trace_id or os.urandom(16).hex()
+        reason = clipped_reason(routing_reason)
+        entry = None
+        with self._lock:
+            calls = self._calls
+            call = calls.running.get(key)
+            if call is not None:
+                call.model_id, call.task, call.routing_reason = model_id, task, reason
+            elif key not in calls.completed and key not in calls.held and key not in self._receipts:
+                if len(calls) >= self._max_pending:
+                    entry = self._make_room()
+                calls.running[key] = Call(key, model_id, task, reason, self._monotonic())
+        if entry is not None:
+            self._emit(entry)
+        return key
+
+    def record_complete(
+        self,
+        trace_id: str,
+        latency_ms: float,
+        input_tokens: int,
+        output_tokens: int,
+        *,
+        has_output: bool | None = None,
+        details: CallDetails | None = None,
+    ) -> bool:
+        """A call ended without an error; False (and no change) if it is unknown or has ended before.
+
+        `has_output` is whether there was an answer at all, by default whether there are output tokens. A
+        latency that is 0, negative or no number counts as unknown, tokens below 0 as 0.
+        """
+        with self._lock:
+            call = self._calls.running.pop(trace_id, None)
+            if call is None:
+                return False
+            entry = self._complete(
+                call, latency_ms, input_tokens, output_tokens, has_output=has_output, details=details
+            )
+        if entry is not None:
+            self._emit(entry)
+        return True
+
+    def record_call(
+        self,
+        trace_id: str,
+        model_id: str,
+        task: Task,
+        routing_reason: str,
+        *,
+        latency_ms: float,
+        input_tokens: int,
+        output_tokens: int,
+        has_output: bool | None = None,
+        details: CallDetails | None = None,
+    ) -> bool:
+        """`record_start` and `record_complete` in one, for who is told of a call once it is over."""
+        reason = clipped_reason(routing_reason)
+        crowded_out = None
+        with self._lock:
+            calls = self._calls
+            call = calls.running.pop(trace_id, None)
+            if call is not None:
+                call.model_id, call.task, call.routing_reason = model_id, task, reason
+            elif trace_id in calls.completed or trace_id in calls.held or trace_id in self._receipts:
+                return False
+            else:
+                if len(calls.completed) >= self._max_pending:
+                    crowded_out = self._make_room()
+                call = Call(trace_id, model_id, task, reason, 0.0)
+            entry = self._complete(
+                call, latency_ms, input_tokens, output_tokens, has_output=has_output, details=details
+            )
+        if crowded_out is not None:
+            self._emit(crowded_out)
+        if entry is not None:
+            self._emit(entry)
+        return True
+
+    def record_failure(
+        self,
+        trace_id: str,
+        error: str,
+        *,
+        status: int | None = None,
+        code: str | None = None,
+        retry_after: float | None = None,
+        details: CallDetails | None = None,
+    ) -> bool:
+        """A call failed, before or after its completion; False (and no change) if it is unknown or resolved.
+
+        `status` and `code` are the upstream's; 429 or a structured code such as `rate_limit_exceeded` makes
+        it a rate limit, which leaves the model out for `retry_after` seconds. `error` is kept in at most 256
+        characters, secrets masked.
+        """
+        with self._lock:
+            call = self._calls.running.pop(trace_id, None) or self._calls.take_ended(trace_id)
+            if call is None:
+                return False
+            limited = is_rate_limit(status, code)
+            if limited:
+                self._cooldowns.limited(call.model_id, retry_after)
+            if details is not None:
+                call.details = details
+            count_failure(
+                self._book.tally(call.model_id, self._time()),
+                call.task,
+                is_new=call.completed_at is None,
+                credited=call.credited,
+                factor=RATE_LIMIT_FACTOR if limited else FAILURE_FACTOR,
+            )
+            signal = "rate_limit" if limited else "failure"
+            entry = self._close(call, Resolution(signal, success=False, error=clipped(error)))
+        self._emit(entry)
+        return True
+
+    # --- signals
+
+    def record_inferred_outcome(
+        self, trace_id: str, outcome: InferredOutcome, *, signal: str = "explicit"
+    ) -> SignalResult:
+        """How the answer of a call was taken; `signal` says who noticed, and stands in the receipt.
+
+        Not applied if the call is unknown or resolved. For a call that still runs the first signal waits for
+        its completion: it is applied then, unless the call fails.
+        """
+        return self._signal(trace_id, Resolution(signal, outcome.success, outcome.quality))
+
+    def record_code_outcome(
+        self, trace_id: str, outcome: CodeOutcome, *, signal: str = "explicit"
+    ) -> SignalResult:
+        """What became of the code that a call suggested. As `record_inferred_outcome` otherwise."""
+        return self._signal(trace_id, Resolution(signal, outcome.success, outcome.quality))
+
+    def resolve_pending_from_signals(
+        self, signals: Iterable[tuple[str, InferredOutcome]], *, signal: str = "inferred"
+    ) -> list[SignalResult]:
+        """Apply several outcomes in order; one result each."""
+        return [
+            self.record_inferred_outcome(trace_id, outcome, signal=signal) for trace_id, outcome in signals
+        ]
+
+    @staticmethod
+    def infer_outcomes_from_action_sequence(actions: Iterable[Action]) -> list[tuple[str, InferredOutcome]]:
+        """What an agent's steps `(trace_id, success, confidence, output)` say of the calls; applies nothing.
+
+        A failed step was rejected, one with output accepted if the next one succeeded (or there is none) and
+        accepted with edits if it failed, one without output is inconclusive. Steps with a blank trace id are
+        skipped. ValueError for a confidence outside [0, 1].
+        """
+        return infer_from_actions(actions)
+
+    # --- code suggestions
+
+    def attach_suggestions(self, trace_id: str, suggestions: Sequence[object]) -> bool:
+        """Let a call wait for repository checks, which get `suggestions` back; False if it is not pending.
+
+        They are what a check needs to recognise code, never its text. At most 5,000 calls wait for checks.
+        """
+        entry = None
+        with self._lock:
+            held = self._calls.held
+            if len(held) >= _MAX_HELD:
+                entry = self._expire(next(iter(held.values())), self._time())
+            is_held = self._calls.hold(trace_id, suggestions)
+        if entry is not None:
+            self._emit(entry)
+        return is_held
+
+    def pending_suggestions(self) -> list[PendingCall]:
+        """The completed calls that wait for a repository check, oldest first."""
+        with self._lock:
+            return self._calls.shown()
+
+    def note_checked(self, trace_ids: Iterable[str]) -> None:
+        """A repository was searched for these calls' code: with no find by the deadline they are ignored."""
+        with self._lock:
+            for trace_id in trace_ids:
+                call = self._calls.held.get(trace_id)
+                if call is not None:
+                    call.checked = True
+
+    # --- sweeping
+
+    def sweep_pending(self, ttl_secs: float, now: float | None = None, *, limit: int | None = None) -> int:
+        """Take out the calls whose time is over; returns how many that were, at most `limit`.
+
+        Completed calls go `ttl_secs` after their completion, those with code suggestions at the git deadline:
+        they become receipts that say success if there was output. Calls that have not ended after 24 hours
+        are dropped and counted as abandoned. `now` is a reading of the tracker's monotonic clock.
+
+        Raises:
+            ValueError: `ttl_secs` is negative or not a number.
+        """
+        if not ttl_secs >= 0.0:
+            raise ValueError(f"ttl_secs must not be negative, got {ttl_secs}")
+        moment = self._monotonic() if now is None else now
+        with self._lock:
+            calls = self._calls
+            abandoned = due(calls.running, moment - ABANDONED_AFTER_SECONDS, limit)
+            for call in abandoned:
+                del calls.running[call.trace_id]
+            self._abandoned += len(abandoned)
+            rest = None if limit is None else limit - len(abandoned)
+            expired = due(calls.completed, moment - ttl_secs, rest)
+            rest = None if rest is None else rest - len(expired)
+            expired += due(calls.held, moment - max(ttl_secs, self._git_deadline), rest)
+            timestamp = self._time()
+            entries = [self._expire(call, timestamp) for call in expired]
+        for entry in entries:
+            self._emit(entry)
+        return len(abandoned) + len(entries)
+
+    def resolve_rest(self) -> int:
+        """Make receipts of all completed calls, whatever they wait for: the end of the process is near."""
+        with self._lock:
+            timestamp = self._time()
+            entries = [self._expire(call, timestamp) for call in self._calls.ended()]
+        for entry in entries:
+            self._emit(entry)
+        return len(entries)
+
+    # --- under the lock
+
+    def _complete(
+        self,
+        call: Call,
+        latency_ms: float,
+        input_tokens: int,
+        output_tokens: int,
+        *,
+        has_output: bool | None,
+        details: CallDetails | None,
+    ) -> LedgerEntry | None:
+        """Count a completion; the receipt where a signal waited for it."""
+        call.completed_at = self._monotonic()
+        if not 0.0 <= latency_ms < _FOREVER:
+            latency_ms = 0.0
+        if input_tokens < 0 or output_tokens < 0:
+            input_tokens, output_tokens = max(0, input_tokens), max(0, output_tokens)
+        call.latency_ms = latency_ms
+        call.input_tokens = input_tokens
+        call.output_tokens = output_tokens
+        call.has_output = call.credited = credit = output_tokens > 0 if has_output is None else has_output
+        if details is not None:
+            call.details = details
+        tally = self._book.tally(call.model_id, self._time())
+        count_completion(tally, call.task, latency_ms, input_tokens, output_tokens, credit=credit)
+        if self._cooldowns:
+            self._cooldowns.answered(call.model_id)
+        if call.waiting is not None:
+            return self._judge(call, call.waiting)
+        group = self._calls.held if call.suggestions else self._calls.completed
+        group[call.trace_id] = call
+        return None
+
+    def _judge(self, call: Call, resolution: Resolution) -> LedgerEntry:
+        count_judgement(
+            self._book.tally(call.model_id, self._time()),
+            call.task,
+            success=resolution.success,
+            quality=resolution.quality,
+            credited=call.credited,
+        )
+        return self._close(call, resolution)
+
+    def _expire(self, call: Call, timestamp: float) -> LedgerEntry:
+        self._calls.take_ended(call.trace_id)
+        if call.suggestions and call.checked:
+            return self._judge(call, _IGNORED)
+        resolution = _EXPIRED_OUTPUT if call.has_output else _EXPIRED_EMPTY
+        return self._receipts.write(call, resolution, timestamp)
+
+    def _make_room(self) -> LedgerEntry | None:
+        oldest = self._calls.oldest_ended()
+        if oldest is not None:
+            return self._expire(oldest, self._time())
+        running = self._calls.running
+        if running:
+            del running[next(iter(running))]
+            self._abandoned += 1
+        return None
+
+    def _close(self, call: Call, resolution: Resolution) -> LedgerEntry:
+        return self._receipts.write(call, resolution, self._time())
+
+    # --- outside it
+
+    def _signal(self, trace_id: str, resolution: Resolution) -> SignalResult:
+        with self._lock:
+            call = self._calls.take_ended(trace_id)
+            if call is None:
+                return self._early(trace_id, resolution)
+            entry = self._judge(call, resolution)
+        self._emit(entry)
+        return SignalResult(applied=True)
+
+    def _early(self, trace_id: str, resolution: Resolution) -> SignalResult:
+        call = self._calls.running.get(trace_id)
+        if call is None:
+            known = trace_id in self._receipts
+            return SignalResult(applied=False, reason="already resolved" if known else "unknown trace")
+        if call.waiting is not None:
+            return SignalResult(applied=False, reason="another signal waits for the completion already")
+        call.waiting = resolution
+        return SignalResult(applied=True, reason="waits for the completion of the call")
+
+    def _emit(self, entry: LedgerEntry) -> None:
+        # Not under the lock: whoever is told may ask the tracker something.
+        if self._deliver is not None:
+            self._deliver(entry)
