@@ -39,13 +39,7 @@ class AsgiBridge:
         except Exception:  # noqa: BLE001  # reason: the edge of the program: whatever it was, the client gets an answer
             _log.exception("the control plane failed to answer %s", run.incoming.path.decode("latin-1"))
             if not run.answered:
-                context.refuse(
-                    run.connection,
-                    500,
-                    "internal_error",
-                    "The gateway failed to answer; its log says why.",
-                    "internal_error",
-                )
+                context.refuse_for_fault(run.connection)
 
 
 class _Run:

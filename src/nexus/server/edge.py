@@ -155,6 +155,11 @@ class EdgeContext:
             extra="WWW-Authenticate: Bearer\r\n",
         )
 
+    def refuse_for_fault(self, connection: ClientConnection) -> None:
+        """Answer a request that the gateway itself failed on."""
+        message = "The gateway failed to answer; its log says why."
+        self.refuse(connection, 500, "internal_error", message, "internal_error")
+
     def refuse(
         self,
         connection: ClientConnection,

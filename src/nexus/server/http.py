@@ -5,6 +5,7 @@ one at a time; what a client sends ahead waits.
 """
 
 import asyncio
+import logging
 from collections import deque
 from typing import cast
 
@@ -14,6 +15,7 @@ from nexus.proxy.downstream import Upflow
 from nexus.server.edge import EdgeContext, Incoming
 from nexus.server.framing import connection_line, framing_headers, head_size, status_line
 
+_log = logging.getLogger("nexus.server")
 _IDLE_SECONDS = 120.0
 _LINGER_SECONDS = 2.0
 _FLUSH_SECONDS = 30.0
@@ -287,16 +289,19 @@ class HttpConnection(asyncio.Protocol):
         if context.asks_for_key and not context.authorized(incoming):
             context.refuse_without_key(self)
             return
-        handler = context.posts.get(incoming.path)
-        if handler is None:
-            context.control(context, self, incoming)
-        elif incoming.method == b"POST":
-            handler(context, self, incoming)
-        else:
+        handler = context.posts.get(incoming.path, context.control)
+        if handler is not context.control and incoming.method != b"POST":
             path = incoming.path.decode("latin-1")
             context.refuse(
                 self, 405, "method_not_allowed", f"{path} takes POST only.", extra="Allow: POST\r\n"
             )
+            return
+        try:
+            handler(context, self, incoming)
+        except Exception:  # noqa: BLE001  # reason: a fault of ours must not leave the client without an answer
+            _log.exception("answering %s failed", incoming.path.decode("latin-1"))
+            if self.incoming is incoming and not self._out:
+                context.refuse_for_fault(self)
 
     def _done(self, *, keep: bool) -> None:
         """The answer is written: go on to the next request or close."""

@@ -40,6 +40,7 @@ class Harness:
         self.unrouted: list[tuple[int, str, str]] = []
         self.held: list[ClientConnection] = []
         self.hold = False
+        self.fault: Exception | None = None
         self.upflow = Recorder()
         self.context = EdgeContext(
             clock=self.clock,
@@ -57,6 +58,8 @@ class Harness:
     def _handle(self, _: EdgeContext, connection: ClientConnection, incoming: Incoming) -> None:
         self.seen.append(incoming)
         self.arrived.set()
+        if self.fault is not None:
+            raise self.fault
         if self.hold:
             self.held.append(connection)
             connection.serve_with(self.upflow)

@@ -48,6 +48,22 @@ async def test_a_connection_is_kept_for_the_next_request():
             assert b"connection: close" not in answer.lower()
 
 
+async def test_a_fault_of_ours_is_a_plain_500_and_the_next_request_works(caplog: pytest.LogCaptureFixture):
+    """The log has the trace, the client has none."""
+    async with edge() as harness:
+        reader, writer = await harness.connect()
+        harness.fault = RuntimeError("a bug")
+        writer.write(post(b"1", b""))
+        answer = await reader.readuntil(b"}}}")
+        assert split(answer)[0] == 500
+        assert code_of(answer) == "internal_error"
+        assert b"a bug" not in answer
+        assert "a bug" in caplog.text
+        harness.fault = None
+        writer.write(post(b"22", b""))
+        await reader.readuntil(b"got 2")
+
+
 async def test_requests_sent_ahead_are_answered_in_order():
     """Pipelined requests wait for the one before them."""
     async with edge() as harness:
