@@ -31,7 +31,9 @@ class GuardRules(Struct, frozen=True, kw_only=True):
         error_rate_threshold: share of failures that is too much, once `min_outcomes` recent outcomes show it
             with confidence (lower bound of the Wilson interval at `z`); None: the share never decides.
         margin: by how much that bound must also exceed the share of the others.
-        fleet_problem_share: the others' share of failures from which on it is everybody's problem.
+        fleet_problem_share: the others' share of failures from which on it is everybody's problem. As many of
+            them as could still go out with it, and fail more than that themselves, are not counted: where a
+            third of a fleet is dead, they must not protect each other.
         max_load: share of their concurrency that the remaining ones may be using.
         flawless: recent outcomes without a failure that the remaining ones must show before more than half of
             a pool goes out (which only a pool of an odd number can).
@@ -133,7 +135,7 @@ class EjectionGuard:
         shared = [pool for pool in pools if len(pool) > 1]
         if not shared:
             return recent.streak >= self.rules.failure_threshold
-        others, _ = self.share(_in_rotation(backend_id, shared), now)
+        others, _ = self._others(backend_id, shared, now)
         return (
             others <= self.rules.fleet_problem_share
             and self._fails_enough(recent, others, now)
@@ -145,12 +147,23 @@ class EjectionGuard:
         shared = [pool for pool in pools if len(pool) > 1]
         if not shared:
             return False
-        others, count = self.share(_in_rotation(backend_id, shared), now)
+        others, count = self._others(backend_id, shared, now)
         if count >= self.rules.min_outcomes and others > self.rules.fleet_problem_share:
             return True
         if others and any(_ejected(pool) * 2 > len(pool) for pool in shared):
             return True
         return any(self._overloaded(backend_id, pool) for pool in shared)
+
+    def _others(self, backend_id: str, pools: Pools, now: float) -> tuple[float, int]:
+        """Share of failures of everybody else in rotation, less those that could go out with this one."""
+        others = _in_rotation(backend_id, pools)
+        spare = min(len(pool) // 2 - _out_with(backend_id, pool) for pool in pools)
+        if spare > 0:
+            shares = sorted(((self.share([each], now)[0], each) for each in others), reverse=True)
+            for share, each in shares[:spare]:
+                if share > self.rules.fleet_problem_share:
+                    others.discard(each)
+        return self.share(others, now)
 
     def _fails_enough(self, recent: _Recent, others: float, now: float) -> bool:
         rules = self.rules
@@ -201,6 +214,11 @@ def _run_by_chance(share: float, chance: float) -> int:
 def _in_rotation(backend_id: str, pools: Pools) -> set[str]:
     """Everybody else who takes requests."""
     return {peer.backend_id for pool in pools for peer in pool if not peer.out} - {backend_id}
+
+
+def _out_with(backend_id: str, pool: Sequence[Peer]) -> int:
+    """How many are out once this one is."""
+    return sum(1 for peer in pool if peer.out or peer.backend_id == backend_id)
 
 
 def _ejected(pool: Sequence[Peer]) -> int:

@@ -68,8 +68,22 @@ def test_fewer_than_five_outcomes_have_no_share():
 
 def test_nobody_goes_out_while_the_others_fail_too():
     rules = GuardRules(error_rate_threshold=None)
-    assert not guard_with(rules, a="x" * 30, b="x..").should_eject("a", [pool()], NOW)
-    assert guard_with(rules, a="x" * 30, b="x...").should_eject("a", [pool()], NOW)
+    assert not guard_with(rules, a="x" * 30, b="x..", c="x..").should_eject("a", [pool()], NOW)
+    assert guard_with(rules, a="x" * 30, b="x...", c="x...").should_eject("a", [pool()], NOW)
+
+
+def test_dead_backends_do_not_protect_each_other():
+    """Of eight, four may go out: the three others that fail are not counted, a fourth is."""
+    sound = dict.fromkeys("efgh", "....")
+    three = guard_with(a="xxx", b="xx", c="xx", d="xx", **sound)
+    assert three.should_eject("a", [pool(8)], NOW)
+    assert three.should_eject("a", [pool(8, out=("b", "c", "d"))], NOW)
+    assert not three.should_release("b", [pool(8, out=("b",))], NOW)
+    four = guard_with(a="xxx", b="xxxx", c="xxxx", d="xxxx", e="xxxx", f="....", g="....", h="....")
+    assert not four.should_eject("a", [pool(8)], NOW), (
+        "a quarter of the rest fails: three in a row may be chance"
+    )
+    assert guard_with(a="xxx", b="x.").should_eject("a", [pool()], NOW)
 
 
 def test_failures_of_those_already_out_do_not_protect_another():
@@ -134,10 +148,10 @@ def test_without_peers_it_is_a_plain_breaker():
 
 
 def test_it_comes_back_once_the_others_fail_too():
-    guard = guard_with(b="x...", c="")
+    guard = guard_with(b="x", c="x", d="x..")
     out = [pool(out=("a",))]
-    assert not guard.should_release("a", out, NOW), "four outcomes are too few"
-    guard.record("c", False, NOW)
+    assert not guard.should_release("a", out, NOW), "four outcomes are too few, without those of b or c"
+    guard.record("d", False, NOW)
     assert guard.should_release("a", out, NOW)
 
 
