@@ -33,9 +33,13 @@ class ExpectedTimeSettings(Struct, frozen=True, kw_only=True):
         bad_seconds: the same for slower.
         relax_after, relax_seconds: once nothing was heard of a backend for `relax_after`, its slowness
             returns to the fleet's median with this time constant, so that it is tried again.
-        dead_band: slowness this near to the median counts as the median, so that noise does not herd.
-        stall_factor: a first token that is this many times overdue makes its backend look slow while it is
-            still being waited for.
+        most_slowness: no answer counts as slower than this many times the median, so that a backend which
+            once took a minute is not shunned for many.
+        dead_band: slowness this near to the median counts as the median, so that noise does not herd; the
+            same holds for limits.
+        stall_factor: a first token awaited this many times as long as expected makes its backend look slow
+            already, the more the longer it takes.
+        whole_stall_factor: the same for whole answers, whose time depends on their length too.
 
     Concurrency that a backend carries:
         first_limit, least_limit, most_limit: where learning starts, and its bounds.
@@ -66,8 +70,10 @@ class ExpectedTimeSettings(Struct, frozen=True, kw_only=True):
     bad_seconds: float = 5.0
     relax_after: float = 15.0
     relax_seconds: float = 30.0
+    most_slowness: float = 20.0
     dead_band: float = 0.25
     stall_factor: float = 3.0
+    whole_stall_factor: float = 10.0
     first_limit: float = 8.0
     least_limit: float = 2.0
     most_limit: float = 256.0
@@ -109,8 +115,8 @@ class LengthLine:
 class ModelLearned:
     """What all backends of a model share.
 
-    `streamed` and `whole` are the lines for streams and for whole answers. As of `median_at`, `median` is that
-    of the backends' slowness (1.0 until there is one) and `median_limit` that of the limits they carry.
+    `streamed` and `whole` are the lines for streams and for whole answers. As of `median_at`, `median` is the
+    median of the backends' slowness (1.0 until there is one) and `median_limit` that of their limits.
     """
 
     __slots__ = ("median", "median_at", "median_limit", "pairs", "streamed", "whole")
@@ -165,19 +171,39 @@ class PairLearned:
 class Flight:
     """One attempt under way.
 
-    `expected` are the seconds its prompt needs at slowness 1, `pending` the attempts on the backend when it
-    began, itself included; it `waits` until it has its first token or has ended. `answered`: its first token
-    was counted as a success, which its end may still take back.
+    `expected` are the seconds its prompt needs at slowness 1, and `patience` those after which the wait for
+    it looks like slowness. `pending` are the attempts on the backend when it began, itself included. It
+    `waits` until it has its first token or has ended. `answered`: its first token was counted as a success,
+    which its end may still take back.
     """
 
-    __slots__ = ("answered", "expected", "pair", "pending", "sent_at", "stream", "tokens", "waits")
+    __slots__ = (
+        "answered",
+        "expected",
+        "pair",
+        "patience",
+        "pending",
+        "sent_at",
+        "stream",
+        "tokens",
+        "waits",
+    )
 
     def __init__(
-        self, pair: PairLearned, tokens: int, expected: float, pending: int, now: float, *, stream: bool
+        self,
+        pair: PairLearned,
+        tokens: int,
+        now: float,
+        *,
+        expected: float,
+        patience: float,
+        pending: int,
+        stream: bool,
     ) -> None:
         self.pair = pair
         self.tokens = tokens
         self.expected = expected
+        self.patience = patience
         self.pending = pending
         self.sent_at = now
         self.stream = stream

@@ -27,6 +27,7 @@ _UNHURRIED_DOWN = 0.05
 _UNHURRIED_UP = 0.0025
 _UNHURRIED_OUTLIER = 3.0
 _LEAST_SECONDS = 1e-4
+_WARM_WEIGHT = 20.0
 
 
 class AttemptLearner:
@@ -43,7 +44,18 @@ class AttemptLearner:
         """
         pair = live.learned.get(model) or self._meet(live, model, now)
         line = pair.model.streamed if stream else pair.model.whole
-        flight = Flight(pair, tokens, line.seconds(tokens), live.pending + 1, now, stream=stream)
+        expected = line.seconds(tokens)
+        settings = self.settings
+        patience = expected * (settings.stall_factor if stream else settings.whole_stall_factor)
+        flight = Flight(
+            pair,
+            tokens,
+            now,
+            expected=expected,
+            patience=patience,
+            pending=live.pending + 1,
+            stream=stream,
+        )
         pair.waiting[flight] = None
         return flight
 
@@ -101,14 +113,14 @@ class AttemptLearner:
 
     def retain(self, lives: Iterable[BackendLive], models: Collection[str]) -> None:
         """Forget models and backends that are gone; what the backends of a model share stays with it."""
-        kept: list[PairLearned] = []
+        self._models = {name: model for name, model in self._models.items() if name in models}
+        for model in self._models.values():
+            model.pairs = []
         for live in lives:
             for name in [each for each in live.learned if each not in models]:
                 del live.learned[name]
-            kept.extend(live.learned.values())
-        self._models = {name: model for name, model in self._models.items() if name in models}
-        for model in self._models.values():
-            model.pairs = [pair for pair in kept if pair.model is model]
+            for pair in live.learned.values():
+                pair.model.pairs.append(pair)
 
     def _meet(self, live: BackendLive, model: str, now: float) -> PairLearned:
         shared = self._models.get(model)
@@ -133,7 +145,10 @@ class AttemptLearner:
             if took is not None and outcome.status < _CLIENT_ERROR:
                 self._measure(flight, took / 1000.0, outcome.ended_at)
             return
-        if outcome.result is not AttemptResult.RATE_LIMITED:
+        # A whole answer may take long because it is long: only a time-out says that it took too long.
+        if outcome.result is AttemptResult.FAILURE or (
+            outcome.result is AttemptResult.CANCELLED and flight.stream
+        ):
             self._endure(flight, outcome.ended_at)
 
     def _endure(self, flight: Flight, now: float) -> None:
@@ -154,10 +169,10 @@ class AttemptLearner:
         _fit(line, flight.tokens, seconds, settings, settings.loaded_weight if well_used else 1.0)
         ratio = seconds / line.seconds(flight.tokens)
         if pair.slowness <= 0.0:
-            pair.slowness, pair.slowness_at, pair.unhurried = ratio, now, ratio
+            pair.slowness, pair.slowness_at = ratio, now
         else:
             self._follow(pair, ratio, known, now)
-            _follow_unhurried(pair, ratio)
+        _follow_unhurried(pair, ratio)
         if well_used:
             self._move_limit(pair, slow=ratio > settings.slow_factor * pair.unhurried)
         if now - model.median_at >= _MEDIAN_INTERVAL:
@@ -165,6 +180,7 @@ class AttemptLearner:
 
     def _follow(self, pair: PairLearned, ratio: float, known: float, now: float) -> None:
         settings = self.settings
+        ratio = min(ratio, settings.most_slowness * pair.model.median)
         constant = settings.bad_seconds if ratio > known else settings.good_seconds
         weight = 1.0 - math.exp((pair.slowness_at - now) / constant)
         pair.slowness = known + weight * (ratio - known)
@@ -188,7 +204,9 @@ class AttemptLearner:
 
 def _follow_unhurried(pair: PairLearned, ratio: float) -> None:
     known = pair.unhurried
-    if ratio < known:
+    if known <= 0.0:
+        pair.unhurried = ratio
+    elif ratio < known:
         pair.unhurried = known + _UNHURRIED_DOWN * (ratio - known)
     else:
         pair.unhurried = known + _UNHURRIED_UP * (min(ratio, _UNHURRIED_OUTLIER * known) - known)
@@ -203,7 +221,8 @@ def _fit(
     """
     if line.weight > 0.0:
         expected = line.seconds(tokens)
-        factor = settings.outlier_factor
+        # The first few answers may be far off without being outliers.
+        factor = settings.outlier_factor ** (1 if line.weight > _WARM_WEIGHT else 2)
         seconds = min(max(seconds, expected / factor), expected * factor)
         # Errors grow with the time itself, so short prompts would count for nothing if not weighted.
         weight *= (line.y / (line.weight * expected)) ** 2

@@ -181,7 +181,7 @@ class _Reckoning:
             slowness = middle
         if pair.waiting:
             oldest = next(iter(pair.waiting))
-            overdue = (now - oldest.sent_at) / (oldest.expected * settings.stall_factor)
+            overdue = (now - oldest.sent_at) / oldest.patience
             if overdue > slowness:
                 return overdue
         return slowness
