@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from random import Random
 
 from nexus.app.learning import Learning
+from nexus.app.patience import FirstTokenPatience
 from nexus.app.recorders import record_quality
 from nexus.backends.registry import Fleet
 from nexus.config.model import BreakerSettings, QualitySettings, RetrySettings, RoutingConfig, TimeoutSettings
@@ -18,7 +19,9 @@ from nexus.proxy.context import ProxyContext
 from nexus.proxy.fast_path import FastPath
 from nexus.proxy.forward import Forwarder
 from nexus.proxy.recovery import Recovery
+from nexus.proxy.retry_budget import RetryBudget
 from nexus.proxy.upstream import UpstreamPool
+from nexus.proxy.waiting_room import WaitingRoom
 from nexus.quality import QualityConfig, QualityMetricsStore
 from nexus.quality.guard import GuardRules
 from nexus.quality.learner import AttemptLearner
@@ -87,7 +90,10 @@ class Product:
             clock=clock,
             dialect_for=lambda backend: dialect_for(backend.type),
             timeouts=TimeoutSettings(),
-            max_retries=RetrySettings().max_retries,
+            retries=RetryBudget(RetrySettings(), rng),
+            queue=WaitingRoom(max_size=100, max_wait_seconds=30.0, clock=clock),
+            patience=FirstTokenPatience(store, self.tuning),
+            recheck_seconds=30.0,
             try_degraded=self.quality.on_all_degraded == "include",
             forward_authorization=False,
             watch=learner,
@@ -103,6 +109,7 @@ class Product:
 
         periodics: list[tuple[float, Callable[[], object]]] = [
             (_DEADLINE_TICK, forwarder.tick),
+            (_REVIEW_TICK, forwarder.sweep),
             (self.quality.metrics_interval_seconds, refresh),
         ]
         if path is not None:

@@ -7,6 +7,7 @@ import random
 from nexus import __version__
 from nexus.app.documents import Documents
 from nexus.app.learning import Learning
+from nexus.app.patience import FirstTokenPatience
 from nexus.app.recorders import record_evidence, record_quality, record_spend
 from nexus.backends.health import HealthMonitor
 from nexus.backends.prices import PriceList
@@ -22,7 +23,9 @@ from nexus.proxy.fast_path import FastPath
 from nexus.proxy.fetch import PoolFetch
 from nexus.proxy.forward import Forwarder
 from nexus.proxy.recovery import Recovery
+from nexus.proxy.retry_budget import RetryBudget
 from nexus.proxy.upstream import UpstreamPool
+from nexus.proxy.waiting_room import WaitingRoom
 from nexus.quality import QualityConfig, QualityMetricsStore
 from nexus.quality.guard import GuardRules
 from nexus.quality.learner import AttemptLearner
@@ -78,7 +81,7 @@ class Gateway:
         self.fleet = Fleet(backends, quality_views=self.store.snapshot, prices=prices, spend=self.spend.meter)
         self.fleet.on_change(_log_status)
         self.monitor = HealthMonitor(self.fleet, PoolFetch(pool), config.health_check, clock)
-        tuning = ExpectedTimeSettings()
+        self._tuning = tuning = ExpectedTimeSettings()
         self.learner = AttemptLearner(tuning)
         self._learning = Learning(self.learner, self.fleet, clock)
         self.fast_path = self._fast_path(rng)
@@ -91,16 +94,11 @@ class Gateway:
             stage_observer=self.stages,
             tuning=tuning,
         )
+        self.retries = RetryBudget(config.retry, rng)
+        self.queue = _waiting_room(config, clock, self.counters)
         self.forwarder = self._forwarder()
-        self.metrics = Metrics(
-            fleet=self.fleet,
-            counters=self.counters,
-            stages=self.stages,
-            losses=(process_log.sink, self.request_log),
-            version=__version__,
-            rolled_up=lambda: config.quality.rollup_series,
-        )
         self._losses = (process_log.sink, self.request_log)
+        self.metrics = self._metrics()
         self.edge = self._edge()
         self.service = self._service()
 
@@ -110,6 +108,18 @@ class Gateway:
         self.spend.flush()
 
     # --- wiring
+
+    def _metrics(self) -> Metrics:
+        return Metrics(
+            fleet=self.fleet,
+            counters=self.counters,
+            stages=self.stages,
+            losses=self._losses,
+            version=__version__,
+            rolled_up=lambda: self._config.quality.rollup_series,
+            queue=self.queue,
+            retries=self.retries,
+        )
 
     def _fast_path(self, rng: random.Random) -> FastPath | None:
         config = self._config
@@ -148,7 +158,12 @@ class Gateway:
                 clock=self._clock,
                 dialect_for=lambda backend: dialect_for(backend.type),
                 timeouts=config.timeouts,
-                max_retries=config.retry.max_retries,
+                retries=self.retries,
+                queue=self.queue,
+                patience=FirstTokenPatience(self.store, self._tuning),
+                recheck_seconds=min(
+                    config.quality.metrics_interval_seconds, config.health_check.interval_seconds
+                ),
                 try_degraded=config.quality.on_all_degraded == "include",
                 forward_authorization=not config.server.api_keys_env,
                 watch=self.learner,
@@ -206,8 +221,10 @@ class Gateway:
             active=lambda: len(self.forwarder.active),
             clock=self._clock,
             grace_seconds=self._config.server.shutdown_grace_seconds,
+            on_drain=self.forwarder.drain,
             periodics=(
                 Periodic("deadlines", 0.05, self.forwarder.tick),
+                Periodic("queue", 0.25, self.forwarder.sweep),
                 Periodic("ejected backends", 0.25, self._review_ejected),
                 Periodic("request log", 0.1, self.request_log.flush),
                 Periodic("connections", TICK_SECONDS, self.edge.tick),
@@ -253,6 +270,15 @@ def _quality_config(settings: QualitySettings) -> QualityConfig:
         ttft_penalty_threshold_ms=settings.ttft_penalty_threshold_ms,
         metrics_interval_seconds=settings.metrics_interval_seconds,
         min_samples=settings.min_samples,
+    )
+
+
+def _waiting_room(config: Config, clock: Clock, counters: TrafficCounters) -> WaitingRoom:
+    return WaitingRoom(
+        max_size=config.queue.max_size if config.queue.enabled else 0,
+        max_wait_seconds=config.queue.max_wait_seconds,
+        clock=clock,
+        on_leave=counters.record_wait,
     )
 
 

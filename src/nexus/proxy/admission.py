@@ -61,6 +61,15 @@ def settle(live: BackendLive, held: tuple[Gate, ...], result: AttemptResult, lat
             gate.release()
 
 
+def condemn(live: BackendLive, held: tuple[Gate, ...]) -> tuple[Gate, ...]:
+    """Tell the gates of a failure ahead of `settle`, which then has none left to tell."""
+    for gate in held:
+        gate.record_failure()
+    if _counts(live.breaker, held):
+        live.breaker.record_failure()
+    return _NO_GATES
+
+
 def _counts(breaker: Gate | None, held: tuple[Gate, ...]) -> TypeGuard[Gate]:
     # A straggler that was sent before the breaker opened says nothing about the backend's recovery.
     return breaker is not None and breaker.is_closed and breaker not in held

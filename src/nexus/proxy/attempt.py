@@ -155,9 +155,14 @@ class Attempt:
 
     # --- the exchange's side
 
-    def cancel(self) -> AttemptOutcome:
-        """The client is gone (or another attempt won): stop the upstream; neither success nor failure."""
+    def cancel(self, *, overdue: bool = False) -> AttemptOutcome:
+        """The client is gone (or another attempt won): stop the upstream; neither success nor failure.
+
+        `overdue`: the breaker is told of a failure all the same, because the backend kept its client waiting.
+        """
         self._stop()
+        if overdue:
+            self._gates = admission.condemn(self.candidate.view.live, self._gates)
         return self._record(AttemptResult.CANCELLED)
 
     def expire(self) -> None:

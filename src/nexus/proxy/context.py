@@ -6,18 +6,21 @@ from typing import Protocol
 
 from nexus.core.backend import Backend
 from nexus.core.clock import Clock
-from nexus.core.decision import Decision
+from nexus.core.decision import Candidate, Decision
 from nexus.core.fleet import BackendLive, FleetSnapshot
 from nexus.core.learned import Flight
 from nexus.core.outcome import AttemptOutcome, RequestOutcome
 from nexus.core.request import Request
 from nexus.dialects.base import Dialect
+from nexus.proxy.retry_budget import RetryBudget
 from nexus.proxy.target import Target
 from nexus.proxy.upstream import UpstreamPool
+from nexus.proxy.waiting_room import WaitingRoom
 
 _log = logging.getLogger("nexus.proxy")
 
 AttemptRecorder = Callable[[AttemptOutcome], None]
+Patience = Callable[[Candidate, Request], float]
 RequestRecorder = Callable[[RequestOutcome, Decision | None], None]
 
 
@@ -31,9 +34,18 @@ class Decider(Protocol):
     """Routing, as the proxy needs it."""
 
     def decide(
-        self, request: Request, snapshot: FleetSnapshot, now: float, *, chain_start: int = 0
+        self,
+        request: Request,
+        snapshot: FleetSnapshot,
+        now: float,
+        *,
+        chain_start: int = 0,
+        preview: bool = False,
     ) -> Decision:
-        """Decide for the model at `chain_start` of the fallback chain, or further down it."""
+        """Decide for the model at `chain_start` of the fallback chain, or further down it.
+
+        `preview`: nothing is measured, and no turn is taken.
+        """
         ...
 
 
@@ -79,7 +91,12 @@ class ProxyContext:
         fleet, router, pool, clock: the collaborators.
         dialect_for: the dialect spoken to a backend.
         timeouts: the bounds in time.
-        max_retries: attempts after the first, fallback models included.
+        retries: how many retries there may be, for a request and in all.
+        queue: where requests wait for a free place.
+        patience: seconds that an attempt for this request has for its first token before a second one may
+            start beside it.
+        recheck_seconds: when the picture of the fleet may change at the earliest; what a refused client is
+            told where nothing better is known.
         try_degraded: whether a candidate whose gate refuses is tried when there is no other.
         forward_authorization: whether a client's own key may go to a backend that has none; never when the
             gateway has keys of its own.
@@ -96,7 +113,10 @@ class ProxyContext:
         clock: Clock,
         dialect_for: Callable[[Backend], Dialect],
         timeouts: TimeoutLimits,
-        max_retries: int,
+        retries: RetryBudget,
+        queue: WaitingRoom,
+        patience: Patience,
+        recheck_seconds: float,
         try_degraded: bool,
         forward_authorization: bool,
         watch: AttemptWatch,
@@ -108,7 +128,11 @@ class ProxyContext:
         self.pool = pool
         self.clock = clock
         self.timeouts = timeouts
-        self.max_retries = max_retries
+        self.retries = retries
+        self.max_retries = retries.settings.max_retries
+        self.queue = queue
+        self.patience = patience
+        self.recheck_seconds = recheck_seconds
         self.try_degraded = try_degraded
         self.forward_authorization = forward_authorization
         self.watch = watch
@@ -126,12 +150,14 @@ class ProxyContext:
         return target
 
     def record_attempt(self, outcome: AttemptOutcome) -> None:
-        """Tell every attempt recorder."""
+        """Tell every attempt recorder; the attempt's place goes to who waits for it."""
         for record in self._attempt_recorders:
             try:
                 record(outcome)
             except Exception:  # noqa: BLE001  # reason: a recorder's fault must not cost the client its answer
                 _log.exception("recording an attempt failed")
+        if self.queue.depth:
+            self.queue.freed(outcome.backend_id)
 
     def record_request(self, outcome: RequestOutcome, decision: Decision | None) -> None:
         """Tell every request recorder."""

@@ -53,9 +53,10 @@ class ClientHeaders(Struct, frozen=True, gc=False):
     """What of the client's request head goes upstream or back.
 
     `forwarded` and `authorization` are blocks of header lines, each ended by CRLF; `request_id` is the value
-    for `X-Request-Id`, or empty.
+    for `X-Request-Id`, or empty. `answer_lines` are header lines that the answer is to carry.
     """
 
     forwarded: bytes = b""
     authorization: bytes = b""
     request_id: str = ""
+    answer_lines: str = ""

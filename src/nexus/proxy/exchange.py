@@ -2,48 +2,32 @@
 
 from collections.abc import Callable
 
+from msgspec.structs import replace
+
 from nexus.core.decision import Candidate, Decision, Verdict
-from nexus.core.errors import ErrorReply
 from nexus.core.fleet import Gate
-from nexus.core.outcome import AttemptOutcome, RequestOutcome, RequestResult
+from nexus.core.outcome import AttemptOutcome, RequestResult
 from nexus.core.request import Request
 from nexus.proxy import refusal
 from nexus.proxy.admission import admit
+from nexus.proxy.answering import Answering
 from nexus.proxy.attempt import Attempt
 from nexus.proxy.context import ProxyContext
 from nexus.proxy.downstream import ClientHeaders, Downstream
-from nexus.proxy.headers import header_text, relayed_headers
-from nexus.proxy.owner import Tried
+from nexus.proxy.hedging import LEAST_PATIENCE, beside, note_billing
+from nexus.proxy.wait import Pause, Wait, get_in_line, short_wait
 
-_CLIENT_ERROR = 400
 _CLIENT_CLOSED = 499
 _FOREVER = float("inf")
 
 
-class Exchange:
-    """The life of one request. Reads downward: start, attempts, answer, end.
+class Exchange(Answering):
+    """The life of one request. Reads downward: start, attempts, waits, answer, end.
 
     `deadline` is the monotonic time at which `expire` is due; `ended` is called once, at the end.
     """
 
-    __slots__ = (
-        "_attempt",
-        "_attempts",
-        "_body",
-        "_client",
-        "_decision",
-        "_downstream",
-        "_ended",
-        "_first_sent_at",
-        "_path",
-        "_position",
-        "_reason",
-        "_status",
-        "_upstream_seconds",
-        "request",
-        "shared",
-        "total_deadline",
-    )
+    __slots__ = ("_paced", "_position", "_reconsidered", "_wait", "_wake_at")
 
     def __init__(
         self,
@@ -56,38 +40,35 @@ class Exchange:
         path: str,
         ended: "Callable[[Exchange], None]",
     ) -> None:
-        self.shared = shared
-        self.request = request
-        self.total_deadline = request.received_at + shared.timeouts.total_seconds
-        self._body = body
-        self._path = path
-        self._client = client
-        self._downstream = downstream
-        self._ended = ended
-        self._attempt: Attempt | None = None
-        self._attempts: list[AttemptOutcome] = []
+        super().__init__(shared, request, client, downstream, body=body, path=path, ended=ended)
         self._position = 0
-        self._reason = ""
-        self._status = 0
-        self._upstream_seconds = 0.0
-        self._first_sent_at = 0.0
+        self._wait: Wait | None = None
+        self._wake_at = _FOREVER
+        self._paced = False
+        self._reconsidered = -1
 
     @property
     def deadline(self) -> float:
         """When `expire` is due, as a monotonic reading."""
-        return self._attempt.deadline if self._attempt is not None else _FOREVER
+        due = self._wake_at
+        attempt = self._attempt
+        if attempt is not None and attempt.deadline < due:
+            due = attempt.deadline
+        rival = self._rival
+        return due if rival is None or due < rival.deadline else rival.deadline
 
     # --- deciding and trying
 
     def start(self) -> None:
         """Decide, and make the first attempt or refuse."""
         shared = self.shared
+        shared.retries.requests += 1
         decision = shared.router.decide(self.request, shared.fleet.snapshot, self.request.received_at)
         self._decision: Decision = decision
         if decision.verdict is Verdict.ROUTE:
             self._try_next()
-        else:
-            self._refuse(refusal.for_decision(self.request, decision))
+        elif not self._wait_for(decision):
+            self._refuse_unrouted(decision)
 
     def _try_next(self) -> None:
         """Attempt the next candidate that admits one; go down the fallback chain when there is none left."""
@@ -96,6 +77,8 @@ class Exchange:
             while self._position < len(candidates):
                 candidate = candidates[self._position]
                 self._position += 1
+                if self._attempts and not self._may_retry():
+                    return
                 gates = admit(candidate)
                 if gates is not None:
                     self._begin(candidate, gates)
@@ -123,8 +106,17 @@ class Exchange:
     def _begin(self, candidate: Candidate, gates: tuple[Gate, ...]) -> None:
         self._reason = "failover" if self._attempts else self._decision.route_reason
         target = self.shared.target(candidate.view.backend)
-        self._attempt = Attempt(self, candidate, target, gates)
-        self._attempt.start()
+        attempt = Attempt(self, candidate, target, gates)
+        self._attempt = attempt
+        attempt.start()
+        self._wake_at = attempt.started_at + LEAST_PATIENCE
+
+    def _may_retry(self) -> bool:
+        """Whether the budget has a retry left; without one the request is refused."""
+        if self.shared.retries.take(self.shared.clock.monotonic()):
+            return True
+        self._refuse(refusal.for_attempts(self.request, self._attempts))
+        return False
 
     def _give_up(self) -> None:
         """No candidate is left: say what every attempt ran into."""
@@ -133,162 +125,157 @@ class Exchange:
             # Every candidate is being probed by somebody else. One try without a reservation beats a refusal.
             self._begin(candidates[0], ())
             return
+        if not self._attempts:
+            self._refuse(refusal.for_busy_probes(self.request, self._decision))
+        elif not self._reconsider():
+            self._refuse(refusal.for_attempts(self.request, self._attempts))
+
+    def _reconsider(self) -> bool:
+        """Look once more after each failed attempt: somebody may be back, or only be full or throttled."""
+        shared = self.shared
+        made = len(self._attempts)
+        if made > shared.max_retries or self._reconsidered == made:
+            return False
+        self._reconsidered = made
+        decision = shared.router.decide(self.request, shared.fleet.snapshot, shared.clock.monotonic())
+        return self._take_up(decision) or self._wait_for(decision)
+
+    def _take_up(self, decision: Decision) -> bool:
+        """Go on with those of its candidates that have not failed this request yet; False: there are none."""
+        candidates = self.untried(decision)
+        if not candidates:
+            return False
+        self._decision = decision
+        if len(candidates) < len(decision.candidates):
+            self._decision = replace(decision, candidates=candidates)
+        self._position = 0
+        self._try_next()
+        return True
+
+    def untried(self, decision: Decision) -> tuple[Candidate, ...]:
+        """Its candidates that have not failed this request yet."""
+        failed = {(each.backend_id, each.model) for each in self._attempts if each.kind is not None}
+        return tuple(each for each in decision.candidates if (each.view.backend.id, each.model) not in failed)
+
+    # --- waiting
+
+    def _wait_for(self, decision: Decision) -> bool:
+        """Wait where that is all that is missing: a free place, or a short pause."""
+        line = get_in_line(self, decision)
+        if line is not None:
+            self._sleep(line, self.shared.queue.max_wait_seconds)
+            return True
+        seconds = None if self._paced else short_wait(decision)
+        if seconds is None:
+            return False
+        self._paced = True
+        self._sleep(Pause(self, again=True), seconds)
+        return True
+
+    def _sleep(self, wait: Wait, seconds: float) -> None:
+        self._wait = wait
+        self._wake_at = min(self.shared.clock.monotonic() + seconds, self.total_deadline)
+
+    def go_on(self, decision: Decision | None, waited: float) -> None:
+        """A wait is over."""
+        self._awake(waited)
+        if decision is None:
+            self._try_next()
+        elif not (self._take_up(decision) or self._wait_for(decision)):
+            self._refuse_unrouted(decision)
+
+    def give_in(self, decision: Decision, waited: float) -> None:
+        """A wait was in vain."""
+        self._awake(waited)
+        self._refuse_unrouted(decision)
+
+    def _awake(self, waited: float) -> None:
+        self._wait = None
+        self._wake_at = _FOREVER
+        self._upstream_seconds += waited  # it was not the gateway that took so long
+
+    def _refuse_unrouted(self, decision: Decision) -> None:
+        shared = self.shared
         if self._attempts:
-            reply = refusal.for_attempts(self.request, self._attempts)
+            self._refuse(refusal.for_attempts(self.request, self._attempts))
         else:
-            reply = refusal.for_busy_probes(self.request, self._decision)
-        self._refuse(reply)
+            self._refuse(refusal.for_decision(self.request, decision, shared.queue, shared.recheck_seconds))
+
+    # --- a second attempt beside a slow one
+
+    def _overdue(self) -> None:
+        """No first token yet: start the next candidate beside this one, once it is overdue."""
+        self._wake_at = _FOREVER
+        attempt = self._attempt
+        if attempt is None or attempt.committed or self._rival is not None:
+            return
+        due = attempt.started_at + self.shared.patience(attempt.candidate, self.request)
+        if self.shared.clock.monotonic() < due:
+            self._wake_at = due
+        elif len(self._attempts) < self.shared.max_retries:
+            second = beside(self, attempt, self._decision.candidates[self._position :])
+            if second is not None:
+                self._race_from = attempt.started_at
+                self._rival = second
+                second.start()
+
+    def _drop_out(self, outcome: AttemptOutcome) -> None:
+        """One of the two failed: the other one goes on alone."""
+        first = self._attempt
+        self._attempts.append(outcome)
+        if first is not None and first.candidate.view.backend.id == outcome.backend_id:
+            self._attempt, self._reason = self._rival, "hedge"
+        self._rival = None
 
     # --- what attempts report
 
-    def encode(self, attempt: Tried) -> bytes:
-        """The complete upstream request of an attempt."""
-        request, target = self.request, attempt.target
-        body = target.dialect.encode(request.surface, self._body, attempt.candidate.model, request.model)
-        forwarded = self._client.forwarded
-        if self.shared.forward_authorization and not target.has_own_key:
-            forwarded += self._client.authorization
-        return target.origin.post(target.paths[request.surface], forwarded, body)
-
     def attempt_failed(self, outcome: AttemptOutcome) -> None:
         """An attempt ended before anything was sent: the next candidate's turn."""
+        if self._rival is not None:
+            self._drop_out(outcome)
+            return
         self._note(outcome)
+        delay = self.shared.retries.delay(len(self._attempts) - 1)
         if outcome.ended_at >= self.total_deadline:
             self._refuse(refusal.for_attempts(self.request, self._attempts))
+        elif delay and len(self._attempts) <= self.shared.max_retries:
+            self._sleep(Pause(self, again=False), delay)
         else:
             self._try_next()
 
-    def deliver(
-        self,
-        attempt: Tried,
-        outcome: AttemptOutcome,
-        headers: list[tuple[bytes, bytes]],
-        body: bytes,
-        arrived_at: float,
-    ) -> None:
-        """A whole answer: send it in one piece."""
-        status = outcome.status
-        self._upstream_seconds += arrived_at - attempt.started_at
-        head = self._head(attempt, headers)
-        self._attempts.append(outcome)
-        self._downstream.reply(status, head, body)
-        result = RequestResult.SUCCESS if status < _CLIENT_ERROR else RequestResult.ERROR
-        self._finish(status, result, outcome)
-
-    def open_stream(self, attempt: Tried, status: int, headers: list[tuple[bytes, bytes]]) -> None:
-        """The first piece of an answer is good: from here on there is no other candidate."""
-        self._status = status
-        self._upstream_seconds += self.shared.clock.monotonic() - attempt.started_at
-        self._downstream.start(status, self._head(attempt, headers))
-
-    def pass_on(self, data: bytes) -> None:
-        """A piece of the answer."""
-        self._downstream.write(data)
-
-    def end_stream(self, outcome: AttemptOutcome) -> None:
-        """The streamed answer is complete."""
-        self._attempts.append(outcome)
-        self._downstream.end()
-        self._finish(self._status, RequestResult.SUCCESS, outcome)
-
-    def break_off(self, outcome: AttemptOutcome, *, explain: bool) -> None:
-        """The answer broke after its first byte. `explain` adds an error event to a stream of events."""
-        self._attempts.append(outcome)
-        if outcome.stream:
-            if explain:
-                self._downstream.write(refusal.error_event(self.request, outcome))
-            self._downstream.end(close=True)
-        else:
-            self._downstream.abort()
-        self._finish(self._status, RequestResult.ERROR, outcome)
-
     # --- what the client's side and the clock report (Upflow)
-
-    def pause(self) -> None:
-        """The client reads too slowly."""
-        if self._attempt is not None:
-            self._attempt.pause()
-
-    def resume(self) -> None:
-        """The client has caught up."""
-        if self._attempt is not None:
-            self._attempt.resume()
 
     def client_gone(self) -> None:
         """The client left before its answer was complete."""
-        if self._attempt is not None:
-            self._attempts.append(self._attempt.cancel())
+        for attempt in (self._attempt, self._rival):
+            if attempt is not None:
+                self._attempts.append(attempt.cancel())
+        if self._wait is not None:
+            self._wait.abandon()
+            self._wait = None
         self._finish(_CLIENT_CLOSED, RequestResult.CANCELLED, None)
 
     def expire(self) -> None:
-        """The running attempt's deadline has passed."""
-        if self._attempt is not None:
-            self._attempt.expire()
+        """What was due at `deadline` is due: a wait is over, or an attempt has taken too long."""
+        now = self.shared.clock.monotonic()
+        if self._wake_at <= now:
+            if self._wait is None:
+                self._overdue()
+            else:
+                self._wait.over()
+        for attempt in (self._attempt, self._rival):
+            if attempt is not None and attempt.deadline <= now:
+                attempt.expire()
+                return
 
     # --- answering and ending
 
     def _note(self, outcome: AttemptOutcome) -> None:
+        attempt = self._attempt
+        if attempt is not None:
+            self._upstream_seconds += outcome.ended_at - self._waited_since(attempt)
+            note_billing(outcome, attempt.target.backend)
         self._attempts.append(outcome)
-        self._upstream_seconds += outcome.latency_ms / 1000.0
         self._attempt = None
-
-    def _head(self, attempt: Tried, headers: list[tuple[bytes, bytes]]) -> bytes:
-        candidate = attempt.candidate
-        fallback = self._decision.chain_index > 0
-        served_by = attempt.target.served_by(candidate.model, fallback=fallback)
-        extra = ""
-        if candidate.cost_usd is not None:
-            extra = f"X-Nexus-Cost-Estimated: {candidate.cost_usd:.6f}\r\n"
-        if candidate.degraded:
-            extra += "X-Nexus-Degraded: true\r\n"
-        lines = (
-            f"{self._own_lines()}X-Nexus-Route-Reason: {self._reason}\r\n"
-            f"X-Nexus-Attempts: {len(self._attempts) + 1}\r\n{extra}"
-        )
-        return relayed_headers(headers) + served_by + lines.encode("latin-1")
-
-    def _own_lines(self) -> str:
-        """The header lines that every answer has."""
-        trace_id = self.request.trace_id
-        self._first_sent_at = self.shared.clock.monotonic()
-        overhead = self._overhead_ms()
-        request_id = header_text(self._client.request_id) or trace_id
-        return (
-            f"X-Nexus-Trace-Id: {trace_id}\r\nX-Request-Id: {request_id}\r\n"
-            f"X-Nexus-Overhead-Ms: {overhead:.3f}\r\n"
-        )
-
-    def _overhead_ms(self) -> float:
-        gateway = self._first_sent_at - self.request.received_at - self._upstream_seconds
-        return max(0.0, gateway * 1000.0)
-
-    def _refuse(self, reply: ErrorReply) -> None:
-        headers = self._own_lines() + refusal.header_lines(reply)
-        if self._attempts:
-            headers += f"X-Nexus-Attempts: {len(self._attempts)}\r\n"
-        self._downstream.reply(reply.status, headers.encode("latin-1"), reply.encode())
-        result = RequestResult.ERROR if self._attempts else RequestResult.REJECTED
-        self._finish(reply.status, result, None, reply.error.code)
-
-    def _finish(
-        self, status: int, result: RequestResult, served: AttemptOutcome | None, code: str = ""
-    ) -> None:
-        """The one end of every exchange."""
-        shared = self.shared
-        self._ended(self)
-        self._attempt = None
-        now = shared.clock.monotonic()
-        outcome = RequestOutcome(
-            request=self.request,
-            path=self._path,
-            status=status,
-            result=result,
-            timestamp=shared.clock.time(),
-            latency_ms=(now - self.request.received_at) * 1000.0,
-            overhead_ms=self._overhead_ms() if self._first_sent_at else 0.0,
-            route_reason=self._reason,
-            attempts=tuple(self._attempts),
-            served=served,
-            code=code,
-        )
-        shared.record_request(outcome, self._decision)
+        self._race_from = 0.0
+        self._wake_at = _FOREVER

@@ -21,11 +21,25 @@ class Forwarder:
             self.context, request, client, downstream, body=body, path=path, ended=self.active.discard
         )
         self.active.add(exchange)
-        exchange.start()
+        try:
+            exchange.start()
+        except Exception:
+            # A fault of ours; whoever called answers the client. The exchange must not count as running.
+            self.active.discard(exchange)
+            raise
         return exchange
 
     def tick(self) -> None:
-        """End attempts whose deadline has passed. Call it several times a second."""
+        """End what has taken too long: attempts, waits and pauses. Call it several times a second."""
         now = self.context.clock.monotonic()
+        self.context.retries.roll(now)
         for exchange in [each for each in self.active if each.deadline <= now]:
             exchange.expire()
+
+    def sweep(self) -> None:
+        """Ask who waits whether there is a place, as there may be without an attempt having ended."""
+        self.context.queue.sweep()
+
+    def drain(self) -> None:
+        """Turn away who waits, now and from now on: the gateway shuts down."""
+        self.context.queue.close()

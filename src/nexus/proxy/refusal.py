@@ -6,17 +6,21 @@ from nexus.core.decision import Decision, RejectCause, Rejection, Verdict
 from nexus.core.errors import AttemptSummary, ErrorContext, ErrorReply, error_reply
 from nexus.core.outcome import AttemptOutcome, AttemptResult
 from nexus.core.request import Request
+from nexus.proxy.waiting_room import WaitingRoom
 
 
-def for_decision(request: Request, decision: Decision) -> ErrorReply:
-    """Routing found no candidate."""
+def for_decision(
+    request: Request, decision: Decision, queue: WaitingRoom, recheck_seconds: float
+) -> ErrorReply:
+    """Routing found no candidate, and waiting for one was not possible or in vain."""
     if decision.verdict is Verdict.QUEUE:
-        return _overloaded(request, decision)
+        return _overloaded(request, decision, queue)
     if decision.cause is RejectCause.UNKNOWN_MODEL:
         return _unknown_model(request, decision)
     if decision.cause is RejectCause.RATE_LIMITED:
         return _rate_limited(request, decision.retry_after, decision.rejections)
-    return _excluded(request, decision.retry_after, decision.rejections)
+    retry_after = recheck_seconds if decision.retry_after is None else decision.retry_after
+    return _excluded(request, retry_after, decision.rejections)
 
 
 def for_busy_probes(request: Request, decision: Decision) -> ErrorReply:
@@ -137,20 +141,29 @@ def _rate_limited(
     )
 
 
-def _overloaded(request: Request, decision: Decision) -> ErrorReply:
+def _overloaded(request: Request, decision: Decision, queue: WaitingRoom) -> ErrorReply:
     context = ErrorContext(
         trace_id=request.trace_id,
         model=request.model,
-        retry_after_seconds=decision.retry_after or 1.0,
-        rejections=_first_of_each(decision.rejections) or None,
+        retry_after_seconds=queue.estimate(),
+        rejections=decision.rejections or None,
     )
-    return error_reply(
-        503,
-        "overloaded",
-        f'Every backend that serves "{request.model}" is at its concurrency limit. Try again shortly.',
-        "service_unavailable",
-        context=context,
-    )
+    if queue.closed:
+        message = "The gateway is shutting down; requests that waited for a free place are turned away."
+    else:
+        message = (
+            f'Every backend that serves "{request.model}" is at its concurrency limit, and '
+            f"{_why_not(queue)}. Try again shortly."
+        )
+    return error_reply(503, "overloaded", message, "service_unavailable", context=context)
+
+
+def _why_not(queue: WaitingRoom) -> str:
+    if not queue.max_size:
+        return "requests do not wait (queue.enabled)"
+    if queue.depth >= queue.max_size:
+        return f"{queue.depth} requests wait already (queue.max_size)"
+    return f"no place was free within {queue.max_wait_seconds:g} s (queue.max_wait_seconds)"
 
 
 def _summary(outcome: AttemptOutcome) -> AttemptSummary:

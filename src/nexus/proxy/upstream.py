@@ -183,8 +183,8 @@ class UpstreamConnection(asyncio.Protocol):
             # so the same attempt goes out once more, on a connection that is certainly fresh.
             call.connection = None
             self.pool.connect(call)
-        elif self.status and not self._has_length():
-            # An answer without a length ends where the connection does.
+        elif self.status and exc is None and not self._has_length():
+            # An answer without a length ends where the connection does, if that ends in good order.
             call.done = True
             call.handler.on_end()
         elif self.status:

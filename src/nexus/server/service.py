@@ -37,6 +37,7 @@ class Service:
         active: how many inference requests are not answered in full yet.
         clock: for background work and the grace time.
         grace_seconds: how long requests in flight may take to finish at the end.
+        on_drain: called once when the shutdown begins.
         periodics: background work.
     """
 
@@ -47,12 +48,14 @@ class Service:
         active: Callable[[], int],
         clock: Clock,
         grace_seconds: float,
+        on_drain: Callable[[], None],
         periodics: tuple[Periodic, ...],
     ) -> None:
         self._edge = edge
         self._active = active
         self._clock = clock
         self._grace_seconds = grace_seconds
+        self._on_drain = on_drain
         self._periodics = periodics
         self._stop = asyncio.Event()
         self._stop_now = asyncio.Event()
@@ -102,6 +105,7 @@ class Service:
         """Take no new requests, and wait for those in flight as long as the grace time allows."""
         edge = self._edge
         edge.draining = True
+        self._on_drain()
         if self._server is not None:
             self._server.close()
         waiting = self._active()

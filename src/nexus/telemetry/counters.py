@@ -19,6 +19,7 @@ RESULTS = tuple(result.value for result in RequestResult)
 
 TTFT_BOUNDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 DURATION_BOUNDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
+QUEUE_BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 OVERHEAD_BOUNDS = (2e-5, 3e-5, 5e-5, 7.5e-5, 1e-4, 1.5e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 0.01, 0.1, 1.0)
 RECOMPUTE_BOUNDS = (1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 0.01, 0.025, 0.05, 0.1, 0.5)
 
@@ -57,6 +58,7 @@ class BackendCounters:
         "input_tokens",
         "latency_ms_sum",
         "output_tokens",
+        "queue_time",
         "rate_limited",
         "success",
         "transitions",
@@ -74,6 +76,7 @@ class BackendCounters:
         self.output_tokens = 0
         self.cost_usd = 0.0
         self.ttft = Histogram(TTFT_BOUNDS)
+        self.queue_time = Histogram(QUEUE_BOUNDS)
         self.transitions: dict[str, int] = {}
 
     @property
@@ -98,9 +101,20 @@ class TrafficCounters:
 
     `statuses` has, by HTTP status, one cell per surface and result, at `surface * len(RESULTS) + result`; the
     totals are sums over it. `models` counts requests by the model that answered, `codes` by error code.
+    `waits` counts the requests that have waited in the queue, for `waited_seconds` in all.
     """
 
-    __slots__ = ("backends", "codes", "duration", "models", "overhead", "recompute", "statuses")
+    __slots__ = (
+        "backends",
+        "codes",
+        "duration",
+        "models",
+        "overhead",
+        "recompute",
+        "statuses",
+        "waited_seconds",
+        "waits",
+    )
 
     def __init__(self) -> None:
         self.backends: dict[str, BackendCounters] = {}
@@ -110,6 +124,8 @@ class TrafficCounters:
         self.duration = Histogram(DURATION_BOUNDS)
         self.overhead = Histogram(OVERHEAD_BOUNDS)
         self.recompute = Histogram(RECOMPUTE_BOUNDS)
+        self.waits = 0
+        self.waited_seconds = 0.0
 
     @property
     def total(self) -> int:
@@ -135,6 +151,11 @@ class TrafficCounters:
     def rejected(self) -> int:
         """Requests that were never sent to a backend."""
         return self._ended(_REJECTED)
+
+    @property
+    def mean_wait_ms(self) -> float:
+        """Mean time in the queue over the requests that waited, 0.0 without one."""
+        return 1000.0 * self.waited_seconds / self.waits if self.waits else 0.0
 
     def record_attempt(self, outcome: AttemptOutcome) -> None:
         """Count one finished attempt. Its time to first token counts unless the attempt failed."""
@@ -208,6 +229,16 @@ class TrafficCounters:
             backend = self.backends[agent_id] = BackendCounters()
         state = str(new)
         backend.transitions[state] = backend.transitions.get(state, 0) + 1
+
+    def record_wait(self, seconds: float, agent_id: str | None) -> None:
+        """Count a request that leaves the queue, with a place on a backend or (None) without one."""
+        self.waits += 1
+        self.waited_seconds += seconds
+        if agent_id is not None:
+            backend = self.backends.get(agent_id)
+            if backend is None:
+                backend = self.backends[agent_id] = BackendCounters()
+            backend.queue_time.observe(seconds)
 
     def remove_backend(self, backend_id: str) -> None:
         """Forget a backend; added again, it starts at zero."""

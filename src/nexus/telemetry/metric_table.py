@@ -7,7 +7,13 @@ from typing import Literal
 
 from msgspec import Struct
 
-from nexus.telemetry.counters import DURATION_BOUNDS, OVERHEAD_BOUNDS, RECOMPUTE_BOUNDS, TTFT_BOUNDS
+from nexus.telemetry.counters import (
+    DURATION_BOUNDS,
+    OVERHEAD_BOUNDS,
+    QUEUE_BOUNDS,
+    RECOMPUTE_BOUNDS,
+    TTFT_BOUNDS,
+)
 from nexus.telemetry.histogram import STAGE_BOUNDS
 
 
@@ -90,6 +96,22 @@ BREAKER_TRANSITIONS = MetricSpec(
     "Changes of the circuit breaker, by the state it changed to: closed, half_open or open.",
     ("agent_id", "to"),
 )
+AGENT_QUEUE_TIME = MetricSpec(
+    "nexus_agent_queue_time_seconds",
+    "histogram",
+    "Time requests waited in the queue before their first attempt on the backend; only those that waited.",
+    _AGENT,
+    QUEUE_BOUNDS,
+)
+QUEUE_DEPTH = MetricSpec("nexus_queue_depth", "gauge", "Requests that wait for a free place on a backend.")
+RETRIES = MetricSpec(
+    "nexus_retries_total",
+    "counter",
+    "Attempts beyond a request's first, those beside a slow one included.",
+)
+RETRIES_REFUSED = MetricSpec(
+    "nexus_retries_refused_total", "counter", "Retries that the retry budget did not allow."
+)
 PENDING = MetricSpec("nexus_pending_requests", "gauge", "Attempts in flight on the backend.", _AGENT)
 REQUESTS = MetricSpec(
     "nexus_requests_total",
@@ -157,6 +179,10 @@ OWN_METRICS = (
     ATTEMPTS,
     TOKENS,
     COST,
+    RETRIES,
+    RETRIES_REFUSED,
+    QUEUE_DEPTH,
+    AGENT_QUEUE_TIME,
     PENDING,
     BACKEND_UP,
     BREAKER_STATE,

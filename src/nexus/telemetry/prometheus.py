@@ -49,6 +49,29 @@ class LogLosses(Protocol):
         ...
 
 
+class Queue(Protocol):
+    """Where requests wait."""
+
+    @property
+    def depth(self) -> int:
+        """How many do."""
+        ...
+
+
+class Retries(Protocol):
+    """Who knows how often was tried again."""
+
+    @property
+    def retries(self) -> int:
+        """Attempts beyond the first."""
+        ...
+
+    @property
+    def refused(self) -> int:
+        """Those that were not allowed."""
+        ...
+
+
 class Metrics:
     """Renders the metrics of one gateway.
 
@@ -59,6 +82,7 @@ class Metrics:
         losses: log lines lost, over all logs.
         version: the program's.
         rolled_up: whether `quality.rollup_series` is on, asked at each scrape.
+        queue, retries: where requests wait, and how often was tried again; None: the series are left out.
     """
 
     def __init__(
@@ -70,6 +94,8 @@ class Metrics:
         losses: Iterable[LogLosses],
         version: str,
         rolled_up: Callable[[], bool],
+        queue: Queue | None = None,
+        retries: Retries | None = None,
     ) -> None:
         self._fleet = fleet
         self._counters = counters
@@ -77,6 +103,8 @@ class Metrics:
         self._losses = tuple(losses)
         self._version = version
         self._rolled_up = rolled_up
+        self._queue = queue
+        self._retries = retries
         self._process = ProcessCollector(registry=None)
         self._registry = CollectorRegistry()
         self._registry.register(self)
@@ -100,6 +128,7 @@ class Metrics:
         yield from self._backends(snapshot)
         yield from self._quality(snapshot)
         yield from self._routing()
+        yield from self._flow()
         yield self._log_losses()
         yield _info(table.BUILD_INFO, {"version": self._version})
         yield from _process_metrics(self._process)
@@ -142,6 +171,9 @@ class Metrics:
             tokens.add_metric((agent, "output"), counted.output_tokens)
             cost.add_metric((agent,), counted.cost_usd)
         yield from (up, state, pending, changes, attempts, tokens, cost)
+        yield _histogram(
+            table.AGENT_QUEUE_TIME, [((view.backend.id,), counted.queue_time) for view, counted in rows]
+        )
         yield _histogram(table.AGENT_TTFT, [((view.backend.id,), counted.ttft) for view, counted in rows])
 
     def _quality(self, snapshot: FleetSnapshot) -> Iterator[Metric]:
@@ -167,6 +199,17 @@ class Metrics:
             table.RECONCILER_DURATION,
             [((name,), each) for name, each in zip(stages.names, stages.histograms, strict=True)],
         )
+
+    def _flow(self) -> Iterator[Metric]:
+        if self._queue is not None:
+            depth = _gauge(table.QUEUE_DEPTH)
+            depth.add_metric((), self._queue.depth)
+            yield depth
+        if self._retries is not None:
+            made, refused = _counter(table.RETRIES), _counter(table.RETRIES_REFUSED)
+            made.add_metric((), self._retries.retries)
+            refused.add_metric((), self._retries.refused)
+            yield from (made, refused)
 
     def _log_losses(self) -> Metric:
         lost = _counter(table.LOG_LINES_LOST)

@@ -97,12 +97,16 @@ class ModelStats(Struct, frozen=True):
 
 
 class StatsDocument(Struct, frozen=True):
-    """All of `/v1/stats`, ready for `msgspec.json.encode`."""
+    """All of `/v1/stats`, ready for `msgspec.json.encode`.
+
+    `avg_queue_time_ms` is over the requests that waited for a free place.
+    """
 
     version: str
     uptime_seconds: float
     total_requests: int
     requests: RequestStats
+    avg_queue_time_ms: float
     config: Mapping[str, Mapping[str, Any]]
     backends: tuple[BackendStats, ...]
     models: tuple[ModelStats, ...]
@@ -131,6 +135,7 @@ def build_stats(
             cancelled=counters.cancelled,
             rejected=counters.rejected,
         ),
+        avg_queue_time_ms=round(counters.mean_wait_ms, 3),
         config={"quality": settings.model_dump(mode="json")},
         backends=tuple(
             _backend(view, counters, conditions[view.backend.id], quantiles, now)

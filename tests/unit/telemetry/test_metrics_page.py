@@ -33,6 +33,12 @@ class Losses:
     unwritten = 4
 
 
+class Flow:
+    depth = 2
+    retries = 5
+    refused = 6
+
+
 def page(
     snapshot: FleetSnapshot,
     counters: TrafficCounters | None = None,
@@ -47,6 +53,8 @@ def page(
         losses=[Losses(), Losses()],
         version="1.2.3",
         rolled_up=lambda: rolled_up,
+        queue=Flow(),
+        retries=Flow(),
     )
 
 
@@ -69,6 +77,7 @@ def busy() -> Metrics:
     counters = TrafficCounters()
     served = attempt(stream=True, ttft_ms=300.0, input_tokens=7, output_tokens=9, cost_usd=0.5)
     counters.record_attempt(served)
+    counters.record_wait(0.5, "a")
     counters.record_attempt(attempt(result=AttemptResult.FAILURE, kind=FailureKind.RESET))
     counters.record_attempt(attempt(result=AttemptResult.RATE_LIMITED))
     counters.record_request(ended(attempts=(served,), served=served))

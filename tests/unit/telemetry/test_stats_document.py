@@ -101,6 +101,8 @@ def test_the_whole_document():
     counters.record_request(ended(RequestResult.CANCELLED, status=499))
     counters.record_request(ended(RequestResult.ERROR, status=502))
     counters.count_unrouted(400, "invalid_request_error")
+    counters.record_wait(0.4, "a")
+    counters.record_wait(0.1, None)
     settings = QualitySettings(error_rate_threshold=0.4)
     found = document(fleet(measured()), counters, settings)
     assert found == {
@@ -108,6 +110,7 @@ def test_the_whole_document():
         "uptime_seconds": 12.346,
         "total_requests": 4,
         "requests": {"total": 4, "success": 1, "errors": 1, "cancelled": 1, "rejected": 1},
+        "avg_queue_time_ms": 250.0,
         "config": {"quality": settings.model_dump()},
         "backends": [MEASURED],
         "models": [
