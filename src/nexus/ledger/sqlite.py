@@ -1,6 +1,7 @@
 """Receipts in an SQLite database, which several processes may use at once."""
 
 import contextlib
+import errno
 import os
 import sqlite3
 import threading
@@ -11,7 +12,6 @@ from nexus.core.receipt import LedgerEntry
 from nexus.ledger.lines import decode_all, encode
 from nexus.ledger.store import LedgerError
 
-_BUSY_SECONDS = 10.0
 _PAGE = 1000
 
 # `seq` is the order of writing. The receipt itself is JSON: fields that come later need no new columns.
@@ -42,20 +42,20 @@ class SqliteLedger:
     """A `LedgerStore` in the table `receipts` of a database; see `nexus.ledger.store`.
 
     The file is made where there is none, with mode 0600, and its directory with 0700. It is kept in WAL
-    mode: readers and the writer do not wait for each other, and a crash leaves it whole.
+    mode: readers and the writer do not wait for each other, and a crash leaves it whole. Another process's
+    write is waited for up to `busy_seconds`.
 
     Raises:
         LedgerError: the database can't be opened.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], *, busy_seconds: float = 10.0) -> None:
         self._path = Path(path)
         self._lock = threading.RLock()
         with self._named("opened"):
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            os.close(os.open(self._path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            _make_file(self._path)
             self._connection = sqlite3.connect(
-                self._path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
+                self._path, timeout=busy_seconds, isolation_level=None, check_same_thread=False
             )
             try:
                 self._set_up()
@@ -130,3 +130,19 @@ class SqliteLedger:
         except (sqlite3.Error, OSError) as error:
             reason = getattr(error, "strerror", None) or error
             raise LedgerError(f"the ledger {self._path} can't be {deed}: {reason}") from error
+
+
+def _make_file(path: Path) -> None:
+    """Make an empty database for the owner only, where there is none.
+
+    One that is there must not be opened here: closing it again would release the locks that this process
+    holds on it through SQLite.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    except FileExistsError:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "it is a directory") from None
+        if not os.access(path, os.W_OK):
+            raise PermissionError(errno.EACCES, "it is read-only") from None

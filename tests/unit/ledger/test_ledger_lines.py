@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nexus.core.receipt import LedgerEntry
@@ -45,6 +45,7 @@ def test_every_field_is_written_under_its_name():
     assert written["candidates"] == ["llama3", "qwen"]
 
 
+@settings(max_examples=100, deadline=None)
 @given(_RECEIPTS)
 def test_any_receipt_can_be_written_and_read_and_then_stays_the_same(entry: LedgerEntry):
     line = encode(entry)

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import pytest
 
@@ -158,6 +159,10 @@ async def until(condition: Callable[[], bool]) -> None:
         await asyncio.sleep(0)
 
 
+def has_failed_since(writer: LedgerWriter, failures: int) -> bool:
+    return writer.figures().failed_flushes > failures
+
+
 class SlowLedger(MemoryLedger):
     """Lets the test act while an append is under way."""
 
@@ -273,10 +278,11 @@ async def test_a_failure_does_not_end_the_regular_flushes(make, shop, clock):
     shop.ledger.failure = FULL
     offer(writer, receipts(1))
     writer.start()
-    for failed in (1, 2):
+    for _ in range(2):
+        failures = writer.figures().failed_flushes
         await clock.until_waiting()
         clock.advance(1)
-        await until(lambda failed=failed: writer.figures().failed_flushes >= failed)
+        await until(partial(has_failed_since, writer, failures))
     shop.ledger.failure = None
     await clock.until_waiting()
     clock.advance(1)
