@@ -4,11 +4,12 @@ import contextlib
 import random
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import pytest
+from msgspec import Struct
 
 from nexus.testing import (
     Answer,
@@ -28,7 +29,7 @@ from nexus.testing import (
     Status,
     Where,
 )
-from nexus.testing.wire import Body
+from nexus.testing.wire import Body, End, Framing, Head, Stall, Step
 from tests.e2e.gateway_client import attempts, backend, backend_stats, chat, idle, open_request, past, post
 
 CONFIG = """
@@ -296,3 +297,46 @@ def test_after_a_burst_of_mixed_requests_nothing_is_pending_and_every_attempt_ha
             assert 0 < sum(booked.values()) <= len(server.posts) + booked.get(("cancelled", ""), 0)
             assert backend_stats(stats, name)["pending"] == 0
         assert post(gateway.port, chat("unknown")).status == 404
+
+
+LONG = "x" * 3_000_000
+
+
+class Unmeasured(Struct, frozen=True):
+    """A large whole answer whose end is that of the connection, which `reset` breaks off half-way."""
+
+    reset: bool
+
+    def steps(self, request: ReceivedRequest) -> Sequence[Step]:
+        """Head and body; then a close, or half of the body, a moment to read it, and a reset."""
+        _, body, _ = Answer(text=LONG).steps(request)
+        assert isinstance(body, Body)
+        head = Head(200, (("Content-Type", "application/json"),), Framing.CLOSE)
+        if not self.reset:
+            return (head, body, End())
+        return (head, Body(body.data[: len(body.data) // 2]), Stall())
+
+
+def test_a_large_answer_without_a_length_is_whole_only_if_its_connection_ends_well(setup):
+    """A reset is told from the end of the answer: the client's answer breaks off too, and it is a failure."""
+    gateway, upstream = setup
+    upstream.always(Unmeasured(reset=False))
+    booked = attempts(gateway, "only")
+    reply = post(gateway.port, chat())
+    assert (reply.status, reply.whole) == (200, True)
+    assert reply.json["choices"][0]["message"]["content"] == LONG
+    assert changed(booked, attempts(gateway, "only")) == {("success", ""): 1}
+
+    upstream.always(Unmeasured(reset=True))
+    booked = attempts(gateway, "only")
+    with open_request(gateway.port, chat()) as peer:
+        seen = len(peer.recv(65536))
+        while seen < 1_400_000:
+            seen += len(peer.recv(65536))
+        upstream.reset_all()
+        tail = b""
+        with contextlib.suppress(ConnectionResetError):
+            while data := peer.recv(65536):
+                tail = data
+    assert not tail.endswith(b"0\r\n\r\n")
+    assert changed(booked, attempts(gateway, "only")) == {("failure", "cut"): 1}
