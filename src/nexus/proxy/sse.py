@@ -68,6 +68,7 @@ class SseMonitor:
     """
 
     __slots__ = (
+        "_ahead",
         "_held",
         "_held_size",
         "content_events",
@@ -82,6 +83,7 @@ class SseMonitor:
     def __init__(self) -> None:
         self._held: list[bytes] = []
         self._held_size = 0
+        self._ahead = 0
         self.started = False
         self.content_events = 0
         self.finished = False
@@ -160,10 +162,10 @@ class SseMonitor:
             return self._check_payload(event[_DATA_PREFIX:])
         payload = _payload(event)
         if payload is None or not payload.strip():
-            return True
+            return self.started or self._wait_on(event)
         if payload.strip() == _DONE:
             self.done = True
-            return True
+            return self.started or self._wait_on(event)
         return self._check_payload(payload)
 
     def _check_payload(self, payload: bytes) -> bool:
@@ -177,6 +179,8 @@ class SseMonitor:
             return self._error_event(chunk.error)
         if chunk.choices or chunk.choices is None:
             self.started = True  # an event with no choices alone is no answer yet
+        elif not self.started and not self._wait_on(payload):
+            return False
         if chunk.usage is not None:
             self.usage = chunk.usage
         for choice in chunk.choices or ():
@@ -195,6 +199,13 @@ class SseMonitor:
         if isinstance(document, dict) and document.get("error") is not None:
             return self._error_event(document["error"])
         self.started = True
+        return True
+
+    def _wait_on(self, event: bytes) -> bool:
+        # What comes before the first answer is kept by whoever may still try another upstream.
+        self._ahead += len(event)
+        if self._ahead > MAX_EVENT_BYTES:
+            return self._break(f"{MAX_EVENT_BYTES} bytes came before the first event of an answer")
         return True
 
     def _error_event(self, error: object) -> bool:

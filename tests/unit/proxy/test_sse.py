@@ -139,6 +139,19 @@ def test_events_without_choices_do_not_start_the_stream():
     assert monitor.started
 
 
+@pytest.mark.parametrize("event", [b": wait", b'data: {"choices":[]}', b"data: [DONE]"])
+def test_what_comes_before_the_first_answer_is_bounded(event):
+    """Comments and empty events without end break the stream, but only while nothing has been answered."""
+    flood = (event + b" " * (1024 * 1024) + b"\n\n") * 17
+    monitor = SseMonitor()
+    assert len(monitor.feed(flood)) < len(flood)
+    assert monitor.fault is StreamFault.MALFORMED
+    assert "before the first event" in monitor.fault_message
+    answering = SseMonitor()
+    assert answering.feed(WORD + flood) == WORD + flood
+    assert answering.fault is StreamFault.NONE
+
+
 def test_json_of_another_shape_passes():
     """A chunk whose fields have unexpected types is the upstream's business."""
     monitor = SseMonitor()
