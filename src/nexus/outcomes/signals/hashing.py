@@ -14,7 +14,7 @@ from msgspec import Struct
 from nexus.outcomes.signals.messages import MAX_CHARS, MAX_MESSAGES, ChatMessage
 
 DIGEST_BYTES = 16
-SKETCH_WORDS = 48
+SKETCH_WORDS = 32
 """So many different words of a question are hashed for its sketch."""
 _SKETCH_CHARS = 1000
 _WORD = re.compile(r"\w+")
@@ -96,8 +96,9 @@ class Conversation(Struct, frozen=True, gc=False):
     """A conversation as hashes: enough to know it again, nothing to read.
 
     `whole` covers all messages, `before_answer` those before the last assistant message, `before_question`
-    those before the last user message (None where there is no such message). `question` is a sketch of the
-    last user message: hashes of its words. `turns` counts the assistant messages.
+    those before the last user message (None where there is no such message). `turns` counts the assistant
+    messages. `question` is a sketch of the last user message, the hashes of its words; it is empty in a
+    conversation's first turn, which nobody needs it for.
     """
 
     whole: bytes
@@ -129,7 +130,8 @@ def hash_conversation(key: bytes, messages: Sequence[ChatMessage]) -> Conversati
             asked = text
         turns += message.role == "assistant"
         running.update(f"\0{message.role}\0{len(text)}\0{text}".encode("utf-8", "surrogatepass"))
-    return Conversation(running.digest(), before_answer, before_question, sketch(key, asked), turns)
+    words = sketch(key, asked) if turns else frozenset()
+    return Conversation(running.digest(), before_answer, before_question, words, turns)
 
 
 def hash_answer(key: bytes, message: ChatMessage) -> tuple[bytes, int]:
@@ -144,11 +146,13 @@ def hash_answer(key: bytes, message: ChatMessage) -> tuple[bytes, int]:
 def sketch(key: bytes, text: str) -> frozenset[int]:
     """64-bit keyed hashes of the first different words of a text."""
     words = dict.fromkeys(_WORD.findall(text[:_SKETCH_CHARS].lower()))
-    blake, as_int = hashlib.blake2b, int.from_bytes
-    return frozenset(
-        as_int(blake(word.encode("utf-8", "surrogatepass"), key=key, digest_size=8).digest(), "big")
-        for word in islice(words, SKETCH_WORDS)
-    )
+    fresh = hashlib.blake2b(key=key, digest_size=8)  # a copy is cheaper than a new one with its key
+    hashes = []
+    for word in islice(words, SKETCH_WORDS):
+        one = fresh.copy()
+        one.update(word.encode("utf-8", "surrogatepass"))
+        hashes.append(int.from_bytes(one.digest(), "big"))
+    return frozenset(hashes)
 
 
 def overlap(one: frozenset[int], other: frozenset[int]) -> float:

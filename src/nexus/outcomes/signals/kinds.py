@@ -14,7 +14,7 @@ _EARLIER_QUESTIONS = 3
 _LOOK_CHARS = 4000
 _COMPARE_CHARS = 1000
 _SHORT_CHARS = 200
-_GRAM = 4
+_RUN = 4
 _STEM = 5
 
 _WORD = re.compile(r"\w+")
@@ -22,7 +22,7 @@ _ERROR = re.compile(
     r"traceback \(most recent|\b\w*(?:error|exception)\b\s*:|errors?:"
     r"|\b(?:not defined|no attribute|segmentation fault|syntax error|command failed|panicked at)\b"
     r"|\bgetting (?:an? |this |the )?(?:\w+ )?error|following error|fix (?:this|these) errors?\b"
-    r"|^\s*at \S+\(.*:\d+\)",
+    r"|^[ \t]*at \S{1,200} ?\(.{0,200}:\d+\)",
     re.IGNORECASE | re.MULTILINE,
 )
 _THANKS = re.compile(
@@ -57,11 +57,11 @@ _BUILDING = re.compile(
     r"^(?:what (?:is|does|about|are)|why|(?:does|is|will) (?:it|this|that)|now\b|then\b|explain|how does"
     r"|next\b|and\b|using (?:this|that|the))"
     r"|\b(?:this|that|these|those|above|your) (?:function|code|method|class|approach|solution|line|example)\b"
-    r"|```|^\s*(?:def|class) |debug this|^\s*import ",
+    r"|```|^[ \t]*(?:def|class) |debug this|^[ \t]*import ",
     re.IGNORECASE | re.MULTILINE,
 )
 _PASTED = re.compile(
-    r"^\s*(?:def|class|import|from|for|while|if|return|function|const|let|var|fn|#include)\b.*[(=:;]",
+    r"^[ \t]*(?:def|class|import|from|for|while|if|return|function|const|let|var|fn|#include)\b.*[(=:;]",
     re.MULTILINE,
 )
 _STOP_WORDS = frozenset(
@@ -113,20 +113,24 @@ def similarity(one: str, other: str) -> float:
     The mean of two Dice coefficients: of four-letter runs, and of the stems (first five letters) of words
     that are not stop words.
     """
-    ours, theirs = _Terms(one), _Terms(other)
-    return (_dice(ours.grams, theirs.grams) + _dice(ours.stems, theirs.stems)) / 2
+    return _likeness(_Terms(one), _Terms(other))
 
 
 class _Terms:
-    __slots__ = ("grams", "stems")
+    __slots__ = ("_joined", "stems")
 
     def __init__(self, text: str) -> None:
         words = _WORD.findall(text[:_COMPARE_CHARS].lower())
-        joined = " ".join(words)
-        self.grams = (
-            {joined[at : at + _GRAM] for at in range(max(1, len(joined) - _GRAM + 1))} if joined else set()
-        )
+        self._joined = " ".join(words)
         self.stems = {word[:_STEM] for word in words if len(word) > 1 and word not in _STOP_WORDS}
+
+    def runs(self) -> set[str]:
+        joined = self._joined
+        return {joined[at : at + _RUN] for at in range(max(1, len(joined) - _RUN + 1))} if joined else set()
+
+
+def _likeness(one: _Terms, other: _Terms) -> float:
+    return (_dice(one.runs(), other.runs()) + _dice(one.stems, other.stems)) / 2
 
 
 def _dice(one: set[str], other: set[str]) -> float:
@@ -140,4 +144,10 @@ def _asked_before(message: str, asked: Sequence[str]) -> bool:
     if "\n" in message and _PASTED.search(message[:_LOOK_CHARS]):
         # Two versions of somebody's program are similar, but not the same question.
         return any(message == earlier.strip() for earlier in asked[-_EARLIER_QUESTIONS:])
-    return any(similarity(message, earlier) >= SIMILAR for earlier in asked[-_EARLIER_QUESTIONS:])
+    ours = _Terms(message)
+    for earlier in asked[-_EARLIER_QUESTIONS:]:
+        theirs = _Terms(earlier)
+        # Without a common stem the likeness cannot be over a half, and the runs need not be compared.
+        if ours.stems & theirs.stems and _likeness(ours, theirs) >= SIMILAR:
+            return True
+    return message in asked[-_EARLIER_QUESTIONS:]
