@@ -19,6 +19,8 @@ class ProfileKeeper:
 
     def __init__(self, clock: Clock | None) -> None:
         self._clock: Clock = clock if clock is not None else SystemClock()
+        self._monotonic = self._clock.monotonic
+        self._time = self._clock.time
         self._lock = threading.Lock()
         self._save_lock = threading.Lock()
         self._store: Path | None = None

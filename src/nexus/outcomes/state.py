@@ -27,8 +27,6 @@ class TrackerState(ProfileKeeper):
 
     def __init__(self, clock: Clock | None, *, keeps_receipts: bool) -> None:
         super().__init__(clock)
-        self._monotonic = self._clock.monotonic
-        self._time = self._clock.time
         self._cooldowns = Cooldowns(self._monotonic)
         self._calls = PendingCalls()
         self._receipts = Receipts(keeps=keeps_receipts)
