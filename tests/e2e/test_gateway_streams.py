@@ -299,6 +299,28 @@ def test_after_a_burst_of_mixed_requests_nothing_is_pending_and_every_attempt_ha
         assert post(gateway.port, chat("unknown")).status == 404
 
 
+class Chatter(Struct, frozen=True):
+    """A stream that says much and answers nothing: comments without end."""
+
+    def steps(self, request: ReceivedRequest) -> Sequence[Step]:  # noqa: ARG002 - the same for every request
+        """Head, 64 MB of comments, and silence."""
+        comment = b": " + b"x" * 1_000_000 + b"\n\n"
+        head = Head(200, (("Content-Type", "text/event-stream"),), Framing.CHUNKED)
+        return (head, *[Body(comment)] * 64, Stall())
+
+
+def test_a_flood_before_the_first_event_is_given_up_long_before_it_fills_the_memory(setup):
+    """The attempt fails as malformed once a fixed amount has come, and the backend's connection is closed."""
+    gateway, upstream = setup
+    upstream.always(Chatter())
+    booked = attempts(gateway, "only")
+    reply = post(gateway.port, chat(stream=True))
+    assert (reply.status, reply.json["error"]["code"]) == (502, "upstream_error")
+    assert "before the first event" in reply.json["error"]["message"]
+    assert changed(booked, attempts(gateway, "only")) == {("failure", "malformed"): 1}
+    upstream.wait_until(lambda server: server.active_requests == 0)
+
+
 LONG = "x" * 3_000_000
 
 
