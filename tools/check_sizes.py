@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
-FOLDERS = ("src", "tests", "bench", "tools")
+FOLDERS = ("src", "tests", "bench", "tools", "examples")
 MODULE_LINES = 400
 FUNCTION_LINES = 50
 

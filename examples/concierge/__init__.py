@@ -1,0 +1,1 @@
+"""A hotel's concierge: a small service that survives its parts failing, built on `nexus.resilience`."""
