@@ -6,8 +6,9 @@ from nexus.core.decision import Candidate, Decision, RejectCause, Verdict
 from nexus.core.request import Request
 from nexus.proxy.context import ProxyContext
 
-# A shorter wait that backends ask for by 429 is sat out; a longer one is the client's to decide about.
-PACED_SECONDS = 1.0
+# A wait of under a second that a backend asks for by 429 is sat out; a longer one is the client's to decide
+# about. What is left of a whole second, a moment later, is not under a second.
+PACED_SECONDS = 0.95
 
 
 class Host(Protocol):
