@@ -8,6 +8,7 @@ from nexus.config.model import BreakerSettings, BudgetConfig, QualitySettings, R
 from nexus.core.backend import Backend, BackendType, ModelInfo, Zone
 from nexus.core.decision import Decision
 from nexus.core.fleet import BackendLive, BackendStatus, BackendView, FleetSnapshot, Gate, Price, SpendMeter
+from nexus.core.learned import ExpectedTimeSettings
 from nexus.core.quality import AgentQualityMetrics, QualityView
 from nexus.core.request import Constraints, Needs, Request, Surface
 from nexus.routing.pipeline import Router
@@ -128,6 +129,8 @@ def router(
     seed: int = 1,
     observer: Any = None,
     timer: Any = None,
+    tuning: ExpectedTimeSettings | None = None,
+    queueing: bool = False,
     **routing: Any,
 ) -> Router:
     """A router with these `[routing]` settings; `smart` unless they say otherwise: its scores are exact."""
@@ -141,6 +144,8 @@ def router(
         breaker or BreakerSettings(),
         rng=Random(seed),
         stage_observer=observer,
+        tuning=tuning,
+        queueing=queueing,
         **extra,
     )
 
