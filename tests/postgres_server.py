@@ -28,11 +28,13 @@ def find_postgres() -> Path | None:
 class PostgresServer:
     """A server on a Unix socket, gone with the block or the process that started it.
 
-    It refuses to run as root, so root starts it as `postgres` or `nobody`.
+    It refuses to run as root, so root starts it as `postgres` or `nobody`. Unless it is to be `durable`, it
+    does not wait for the disk.
     """
 
-    def __init__(self, binaries: Path) -> None:
+    def __init__(self, binaries: Path, *, durable: bool = False) -> None:
         self._binaries = binaries
+        self._fsync = "on" if durable else "off"
         self._user = _unprivileged() if os.geteuid() == 0 else None
         self._folder = Path(tempfile.mkdtemp(prefix="nexus-pg-"))
         self._server: subprocess.Popen[bytes] | None = None
@@ -66,7 +68,14 @@ class PostgresServer:
 
     def start(self) -> None:
         """Start the server and wait until it answers."""
-        options: list[str | Path] = ["-c", "fsync=off", "-c", "listen_addresses=", "-k", self._folder]
+        options: list[str | Path] = [
+            "-c",
+            f"fsync={self._fsync}",
+            "-c",
+            "listen_addresses=",
+            "-k",
+            self._folder,
+        ]
         postgres: list[str | Path] = [self._binaries / "postgres", "-D", self._folder / "data", *options]
         self._server = subprocess.Popen(
             ["/bin/sh", "-c", _TETHER, "sh", *postgres],

@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 from nexus.core.clock import SystemClock
 from nexus.core.receipt import LedgerEntry
-from nexus.ledger.lines import decode, encode
+from nexus.ledger.lines import decode, encode_all
 from nexus.ledger.store import LedgerError
 
 _BLOCK = 64 * 1024
@@ -71,7 +71,7 @@ def append_ledger_entries(path: StrPath, entries: Iterable[LedgerEntry]) -> None
     Raises:
         LedgerError: they could not be written; the file is as long as it was before.
     """
-    data = b"".join(encode(entry).json + b"\n" for entry in entries)
+    data = b"".join([line.json + b"\n" for line in encode_all(entries)])
     if not data:
         return
     with _named(path, "written"), _locked_to_append(path) as descriptor:

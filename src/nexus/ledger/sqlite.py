@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from nexus.core.receipt import LedgerEntry
-from nexus.ledger.lines import decode_all, encode
+from nexus.ledger.lines import decode_all, encode_all
 from nexus.ledger.store import LedgerError
 
 _PAGE = 1000
@@ -65,8 +65,7 @@ class SqliteLedger:
 
     def append(self, entries: Sequence[LedgerEntry]) -> None:
         """Store all of them in one transaction."""
-        lines = [encode(entry) for entry in entries]
-        rows = [(line.trace_id, line.timestamp, line.json.decode()) for line in lines]
+        rows = [(line.trace_id, line.timestamp, line.json.decode()) for line in encode_all(entries)]
         if not rows:
             return
         with self._named("written"), self._transaction():
