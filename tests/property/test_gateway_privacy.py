@@ -8,12 +8,14 @@ import contextlib
 import http.client
 import json
 from collections.abc import Iterator, Mapping
+from typing import get_args
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from msgspec import Struct
 
+from nexus.config.routing import RoutingConfig
 from nexus.testing import (
     Answer,
     Behaviour,
@@ -35,7 +37,7 @@ NAMES = MODELS + ALIASES
 FAULTS: tuple[Behaviour, ...] = (
     Status(500),
     Status(503, retry_after=1),
-    Status(429),
+    Status(429, retry_after=2),
     Status(401),
     Status(404),
     Reset(),
@@ -148,7 +150,7 @@ class Rules(Struct, frozen=True):
 
 rules = st.builds(
     Rules,
-    strategy=st.sampled_from(["smart", "round_robin", "priority_only", "random"]),
+    strategy=st.sampled_from(get_args(RoutingConfig.model_fields["strategy"].annotation)),
     breakers=st.booleans(),
     on_all_degraded=st.sampled_from(["include", "reject"]),
     max_retries=st.integers(0, 5),
