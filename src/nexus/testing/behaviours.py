@@ -109,7 +109,10 @@ class Close(Struct, frozen=True):
 
 
 class Cut(Struct, frozen=True):
-    """Ends a stream in proper HTTP after `events` events: no finish reason, no `[DONE]`."""
+    """Ends a stream in proper HTTP after `events` events: no finish reason, no `[DONE]`.
+
+    An answer in one piece stops half-way with its connection open, because its length was announced.
+    """
 
     events: int = 2
     inner: Behaviour = _GOOD
