@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 import click
 
 from nexus.cli.ledger_place import Place, ledger_place, place_options
+from nexus.cli.ledger_replay import replay
 from nexus.cli.tables import Column, milliseconds, print_table
 from nexus.core.masking import mask_secrets
 from nexus.core.receipt import LedgerEntry
@@ -65,6 +66,7 @@ def tail(url: str | None, data_dir: str | None, file: str | None, *, limit: int,
 
 
 ledger.add_command(tail, "show")
+ledger.add_command(replay)
 
 
 @ledger.command()

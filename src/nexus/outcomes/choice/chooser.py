@@ -8,26 +8,15 @@ from msgspec import Struct
 
 from nexus.core.choice import ModelArm, ModelChoice, RankedModel
 from nexus.core.request import Task
-from nexus.outcomes.choice.beta import chances_of_best
 from nexus.outcomes.choice.conversations import Conversations
 from nexus.outcomes.choice.evidence import Average, Belief, ModelEvidence, Tally, latest
 from nexus.outcomes.choice.settings import ChoiceSettings
+from nexus.outcomes.choice.terms import ChoiceTerms, Field, Standing
 
 _MAX_MODELS = 4096
-_MAX_CHANCES = 1024
 # Prices that nobody knows are taken for middling: neither free nor the dearest.
 _UNKNOWN_COST_TERM = 0.5
 _TIE = 1e-12
-
-
-class Standing(Struct, eq=False):
-    """One arm as it stands at a choice: what is believed of its quality, and its utility with the terms."""
-
-    arm: ModelArm
-    belief: Belief
-    utility: float
-    cost_term: float
-    time_term: float
 
 
 class KeptEvidence(Struct, frozen=True):
@@ -65,8 +54,6 @@ class AdaptiveChooser:
         self._evidence: dict[str, ModelEvidence] = {}
         self._prior = ModelEvidence(settings)
         self._conversations = Conversations(settings.max_conversations, settings.conversation_idle_seconds)
-        self._chances: dict[tuple[Task, tuple[str, ...]], tuple[int, tuple[float, ...]]] = {}
-        self._version = 0
 
     # --- learning
 
@@ -108,7 +95,6 @@ class AdaptiveChooser:
             return
         if quality is not None and weight > 0.0:
             evidence.add_quality(task, quality, weight)
-            self._version += 1
         if cost_usd is not None:
             evidence.add_cost(task, cost_usd)
         if seconds is not None:
@@ -125,9 +111,7 @@ class AdaptiveChooser:
     ) -> ModelChoice:
         """Rank all arms for a task, as `nexus.core.choice.ModelChooser` says.
 
-        Each `RankedModel.terms` holds: `quality` with `quality_low` and `quality_high` (90 %), `samples` (the
-        effective number of answers behind it), `prior_share`, `cost_term`, `time_term`, `best` (the
-        probability of having the highest utility) and `propensity`.
+        Each `RankedModel.terms` is a `ChoiceTerms`.
 
         Raises:
             ValueError: there are no arms.
@@ -147,11 +131,12 @@ class AdaptiveChooser:
             first, explored = self._draw(open_, best)
         if conversation is not None and not preview:
             self._conversations.remember(conversation, first.arm.model, now)
-        chances = dict(zip((each.arm.model for each in standings), self._best(task, standings), strict=True))
+        field = Field(standings, self._settings.quality_weight)
         ranking = []
         for each in self._ordered(standings, open_, first):
             propensity = self._propensity(each, open_, best, kept)
-            ranking.append(_ranked(each, propensity, chances[each.arm.model]))
+            terms = ChoiceTerms(field, each, propensity)
+            ranking.append(RankedModel(each.arm.model, each.utility, propensity, terms))
         return ModelChoice(tuple(ranking), explored=explored, sticky=kept is not None)
 
     def _open(self, standings: list[Standing]) -> list[Standing]:
@@ -211,21 +196,6 @@ class AdaptiveChooser:
         )
         return [first, *rest]
 
-    def _best(self, task: Task, standings: list[Standing]) -> tuple[float, ...]:
-        """For each arm the probability of having the highest utility, as of the last observation."""
-        key = (task, tuple(each.arm.model for each in standings))
-        known = self._chances.get(key)
-        if known is not None and known[0] == self._version:
-            return known[1]
-        weight = max(self._settings.quality_weight, 1e-9)
-        found = chances_of_best(
-            [each.utility for each in standings], [weight * each.belief.spread for each in standings]
-        )
-        if len(self._chances) >= _MAX_CHANCES:
-            self._chances.clear()
-        self._chances[key] = (self._version, found)
-        return found
-
     # --- keeping
 
     def state(self) -> dict[str, KeptEvidence]:
@@ -247,7 +217,6 @@ class AdaptiveChooser:
             evidence.costs = {Task(name): Average(*pair) for name, pair in kept.costs.items()}
             evidence.seconds = {Task(name): Average(*pair) for name, pair in kept.seconds.items()}
             evidence.forget_beliefs()
-        self._version += 1
 
     def _of(self, model: str) -> ModelEvidence | None:
         """The evidence on a model, made where there is none yet; None beyond the most that are kept."""
@@ -269,22 +238,6 @@ def decode_state(data: bytes) -> dict[str, KeptEvidence]:
         ValueError: the bytes are something else.
     """
     return msgspec.json.decode(data, type=dict[str, KeptEvidence])
-
-
-def _ranked(standing: Standing, propensity: float, best: float) -> RankedModel:
-    belief = standing.belief
-    terms = {
-        "quality": belief.mean,
-        "quality_low": belief.low,
-        "quality_high": belief.high,
-        "samples": belief.samples,
-        "prior_share": belief.prior_share,
-        "cost_term": standing.cost_term,
-        "time_term": standing.time_term,
-        "best": best,
-        "propensity": propensity,
-    }
-    return RankedModel(standing.arm.model, standing.utility, propensity, terms)
 
 
 def _kept_evidence(evidence: ModelEvidence) -> KeptEvidence:

@@ -15,19 +15,30 @@ _EDGE = 1e-6
 
 
 class Belief(Struct, frozen=True, gc=False):
-    """The quality to be expected of a model at a task.
+    """The quality to be expected of a model at a task: a Beta distribution with this mean and spread.
 
-    `low` and `high` bound the middle 90 %. `samples` is the number of answers of full weight that would leave
-    the same uncertainty (the prior counts as some); `prior_share` is the share of the mean, in [0, 1], that
-    comes from the prior and not from evidence.
+    `spread` is the standard deviation. `prior_share` is the share of the mean, in [0, 1], that comes from the
+    prior and not from evidence.
     """
 
     mean: float
     spread: float
-    low: float
-    high: float
-    samples: float
     prior_share: float
+
+    @property
+    def low(self) -> float:
+        """The lower end of the middle 90 %."""
+        return beta_quantile(_TAIL, *with_moments(self.mean, self.spread**2))
+
+    @property
+    def high(self) -> float:
+        """The upper end of the middle 90 %."""
+        return beta_quantile(1.0 - _TAIL, *with_moments(self.mean, self.spread**2))
+
+    @property
+    def samples(self) -> float:
+        """The number of answers of full weight that leave the same uncertainty; the prior counts as some."""
+        return sum(with_moments(self.mean, self.spread**2))
 
 
 class Tally:
@@ -130,15 +141,8 @@ class ModelEvidence:
         # Law of total variance: the child's own, and the parent's through the share that is inherited.
         variance = mean * (1.0 - mean) / (child_size + 1.0) + inherited * inherited * parent_variance
         variance = min(variance, 0.999 * mean * (1.0 - mean))
-        a, b = with_moments(mean, variance)
-        return Belief(
-            mean=mean,
-            spread=math.sqrt(variance),
-            low=beta_quantile(_TAIL, a, b),
-            high=beta_quantile(1.0 - _TAIL, a, b),
-            samples=a + b,
-            prior_share=inherited * settings.model_mass / size,
-        )
+        prior_share = inherited * settings.model_mass / size
+        return Belief(mean, math.sqrt(variance), prior_share)
 
 
 def latest(averages: Mapping[Task, Average], task: Task) -> float | None:
