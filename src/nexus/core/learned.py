@@ -52,7 +52,8 @@ class ExpectedTimeSettings(Struct, frozen=True, kw_only=True):
     Failures:
         error_memory: time constant with which successes and failures are forgotten.
         confidence: z of the Wilson lower bound that takes the place of the observed share.
-        failure_cost: what a failed attempt costs a client; divided by the expected time to first token.
+        failure_cost: what a failed attempt costs a client; divided by the expected time to first token, or by
+            the usual one where the prompt is longer than usual.
         most_penalty: bound of that penalty.
 
     The choice:
@@ -87,7 +88,7 @@ class ExpectedTimeSettings(Struct, frozen=True, kw_only=True):
     failure_cost: float = 20.0
     most_penalty: float = 50.0
     ramp_start: float = 0.1
-    ramp_seconds: float = 20.0
+    ramp_seconds: float = 10.0
     priority_tolerance: float = 2.0
     exact_up_to: int = 16
     sample: int = 8
@@ -110,6 +111,11 @@ class LengthLine:
     def seconds(self, tokens: int) -> float:
         """What is expected of a backend of slowness 1; always over 0."""
         return self.base + self.slope * tokens
+
+    @property
+    def usual(self) -> float:
+        """The mean of what was measured, or the first guess; always over 0."""
+        return self.y / self.weight if self.weight > 0.0 else self.base
 
 
 class ModelLearned:

@@ -182,6 +182,20 @@ def test_significantly_more_failures_than_the_fleet_are_penalised() -> None:
     assert all(dict(each.terms)["penalty"] == 1.0 for each in others)
 
 
+def test_a_long_prompt_is_risked_no_more_than_a_usual_one() -> None:
+    model = shared(0.3, 0.001)
+    model.streamed.weight, model.streamed.y = 10.0, 4.0
+    bad = taught(serve("bad"), model, successes=5.0, failures=5.0)
+    views = fleet(bad, taught(serve("good"), model, successes=10.0))
+
+    def penalty(tokens: int) -> float:
+        found = decide(views, tokens=tokens).candidates
+        return max(dict(each.terms)["penalty"] for each in found)
+
+    assert penalty(100) == pytest.approx(penalty(4000))
+    assert penalty(10) > penalty(100), "a short one has less time to lose beside the fixed cost"
+
+
 def test_the_penalty_is_bounded() -> None:
     first, *_ = failing((0.0, 500.0), (500.0, 0.0))
     assert dict(first.terms)["penalty"] == 1.0 + DEFAULTS.most_penalty

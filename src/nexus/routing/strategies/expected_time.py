@@ -1,7 +1,7 @@
 """`expected_time`: where the expected time to a successful first token is least.
 
     cost = f(L) · slowness · (pending + 1) / limit · (1 + penalty) / ramp / budget · noise
-    penalty = min(most, max(0, odds(e) - odds(q)) · failure_cost / (f(L) · median slowness))
+    penalty = min(most, max(0, odds(e) - odds(q)) · failure_cost / (min(f(L), usual f) · median slowness))
 
 f(L) is the model's line over the prompt's length, e a lower bound of the backend's recent share of failures,
 q that share over all candidates: only what is significantly worse than the fleet is penalised, so when all
@@ -114,7 +114,7 @@ class ExpectedTime:
 class _Reckoning:
     """What one decision needs for the cost of each of its candidates."""
 
-    __slots__ = ("_draw", "_expected", "_fleet_share", "_intent", "_middle", "_model", "_settings")
+    __slots__ = ("_draw", "_expected", "_fleet_share", "_intent", "_middle", "_model", "_settings", "_usual")
 
     def __init__(
         self, settings: ExpectedTimeSettings, rng: Random, intent: Intent, fleet_share: float
@@ -124,7 +124,7 @@ class _Reckoning:
         self._intent = intent
         self._fleet_share = fleet_share
         self._model: ModelLearned | None = None
-        self._expected = settings.first_guess
+        self._expected = self._usual = settings.first_guess
         self._middle = 1.0
 
     def turn_to(self, model: ModelLearned) -> None:
@@ -132,7 +132,9 @@ class _Reckoning:
         needs = self._intent.request.needs
         self._model = model
         self._middle = model.median
-        self._expected = (model.streamed if needs.stream else model.whole).seconds(needs.input_tokens)
+        line = model.streamed if needs.stream else model.whole
+        self._expected = line.seconds(needs.input_tokens)
+        self._usual = line.usual
 
     def weigh(self, option: Option, pair: PairLearned | None, share: float) -> Candidate:
         """The candidate with its cost; `share` is the lower bound of its failures."""
@@ -189,9 +191,10 @@ class _Reckoning:
     def _penalty(self, share: float) -> float:
         settings, fleet = self._settings, self._fleet_share
         excess = share / (1.0 - share) - fleet / (1.0 - fleet)
-        return 1.0 + min(
-            settings.most_penalty, excess * settings.failure_cost / (self._expected * self._middle)
-        )
+        # A failure costs at least the time to a usual first token: a long prompt, for which the fixed cost is
+        # small, must not be the one that is risked.
+        expected = min(self._expected, self._usual) * self._middle
+        return 1.0 + min(settings.most_penalty, excess * settings.failure_cost / expected)
 
 
 def lower_bound(failures: float, count: float, z: float) -> float:
