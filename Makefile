@@ -24,7 +24,7 @@ RUN_STAMP := $(VENV)/.run-$(KEY)
 DEV_STAMP := $(VENV)/.dev-$(KEY)
 PIP := $(BIN)/python -m pip install --quiet
 
-.PHONY: help demo test unit check gates format-check lint types imports sizes reference format bench bench-peers eval-signals bench-routing lock clean
+.PHONY: help demo test unit check gates format-check lint types imports sizes reference format bench bench-paced bench-footprint bench-peers soak eval-signals bench-routing lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 22
@@ -71,6 +71,15 @@ bench: $(DEV_STAMP)  ## throughput, streaming and added latency beside peers (AR
 
 eval-signals: $(DEV_STAMP)  ## measure the follow-up signals (ARGS="--data FILE --seeds 1,2,3 --json PATH")
 	$(BIN)/python -m bench.eval_signals $(ARGS)
+
+bench-paced: $(DEV_STAMP)  ## a thousand streams at the pace of a model: added time to first token, lost bytes
+	$(BIN)/python -m bench.paced $(ARGS)
+
+bench-footprint: $(DEV_STAMP)  ## start-up time and memory
+	$(BIN)/python -m bench.footprint $(ARGS)
+
+soak: $(DEV_STAMP)  ## ten minutes of traffic and faults; fails if a request is lost or doubled (ARGS="--seconds 600")
+	$(BIN)/python -m bench.soak $(ARGS)
 
 bench-peers: $(DEV_STAMP)  ## install the peers that `make bench` compares with into bench/.peers
 	$(BIN)/python -m bench.peers
