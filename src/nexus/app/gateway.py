@@ -1,8 +1,10 @@
 """All parts of one gateway, wired."""
 
+import asyncio
 import logging
 import os
 import random
+from collections.abc import Mapping
 
 from nexus import __version__
 from nexus.app.documents import Documents
@@ -34,11 +36,12 @@ from nexus.resilience.breaker_config import BreakerState, CircuitBreakerConfig
 from nexus.routing.pipeline import Router
 from nexus.server.asgi import AsgiBridge
 from nexus.server.control import control_plane
-from nexus.server.edge import TICK_SECONDS, EdgeContext, EdgeLimits
+from nexus.server.edge import TICK_SECONDS, EdgeContext, EdgeLimits, Handler, Unrouted
 from nexus.server.explain import ExplainSurface
 from nexus.server.health import HealthSurface
 from nexus.server.inference import PATHS, InferenceSurface
 from nexus.server.models import ModelsSurface
+from nexus.server.rate_limits import RateLimiting
 from nexus.server.root import RootSurface
 from nexus.server.service import Periodic, Service
 from nexus.server.stats import StatsSurface
@@ -205,15 +208,22 @@ class Gateway:
             limits=EdgeLimits(
                 server.max_body_bytes, server.header_timeout_seconds, server.body_timeout_seconds
             ),
-            posts={
-                path: InferenceSurface(surface, self.forwarder, server.max_concurrent_requests)
-                for path, surface in PATHS.items()
-            },
+            posts=self._posts(config),
             control=AsgiBridge(control_plane(surfaces)),
             api_keys=_api_keys(server.api_keys_env),
             unrouted=self._record_unrouted,
             trace_ids=TraceIds(),
         )
+
+    def _posts(self, config: Config) -> Mapping[bytes, Handler]:
+        """The handlers of the inference paths, behind the rate limit where it is on."""
+        most = config.server.max_concurrent_requests
+        surfaces = {path: InferenceSurface(surface, self.forwarder, most) for path, surface in PATHS.items()}
+        if not config.rate_limit.enabled:
+            return surfaces
+        call_later = asyncio.get_running_loop().call_later
+        limiting = RateLimiting(config.rate_limit, self._clock, call_later)
+        return {path: limiting.guard(surface) for path, surface in surfaces.items()}
 
     def _service(self) -> Service:
         return Service(
@@ -259,9 +269,10 @@ class Gateway:
         self.store.forgive(backend_id, model)
         self._learning.forgiven(backend_id, model)
 
-    def _record_unrouted(self, status: int, code: str, path: str) -> None:
+    def _record_unrouted(self, refused: Unrouted) -> None:
+        status, code, path = refused.status, refused.code, refused.path
         self.counters.count_unrouted(status, code, path)
-        self.request_log.record_unrouted(status, code, path)
+        self.request_log.record_unrouted(status, code, path, trace_id=refused.trace_id, client=refused.client)
 
 
 def _quality_config(settings: QualitySettings) -> QualityConfig:

@@ -1,6 +1,7 @@
 """What all client connections share: limits, keys, handlers, and who is told of refused requests."""
 
 import hashlib
+import math
 from collections.abc import Callable, Mapping
 from email.utils import formatdate
 from typing import Protocol
@@ -10,9 +11,11 @@ from msgspec import Struct
 from nexus.core.clock import Clock
 from nexus.core.errors import ErrorContext, ErrorReply, ErrorType, error_reply
 from nexus.proxy.downstream import Downstream, Upflow
+from nexus.proxy.headers import header_text
 from nexus.proxy.write_batch import WriteBatch
 from nexus.server.trace import TraceIds
 
+_MAX_REQUEST_ID = 128
 TICK_SECONDS = 1.0
 """How often `EdgeContext.tick` is due."""
 
@@ -80,6 +83,16 @@ Handler = Callable[["EdgeContext", ClientConnection, Incoming], None]
 """Takes one complete request and sees to its answer, now or later, through the connection."""
 
 
+class Unrouted(Struct, frozen=True, gc=False):
+    """A request at an inference path that was refused before anything of it was read as such."""
+
+    status: int
+    code: str
+    path: str
+    trace_id: str
+    client: str
+
+
 class EdgeContext:
     """The shared side of all connections.
 
@@ -90,7 +103,7 @@ class EdgeContext:
         posts: handlers of the inference paths, by path; only POST is allowed there.
         control: the handler of every other path.
         api_keys: accepted keys; empty means that no key is asked for.
-        unrouted: told (status, code, path) of each inference request that never became one.
+        unrouted: told of each request at an inference path that was refused before it became one.
         trace_ids: makes the ids of requests.
 
     `asks_for_key` says whether requests need a key.
@@ -105,7 +118,7 @@ class EdgeContext:
         posts: Mapping[bytes, Handler],
         control: Handler,
         api_keys: tuple[str, ...],
-        unrouted: Callable[[int, str, str], None],
+        unrouted: Callable[[Unrouted], None],
         trace_ids: TraceIds,
     ) -> None:
         self.clock = clock
@@ -177,19 +190,22 @@ class EdgeContext:
         trace_id = self.trace_ids.next()
         context = ErrorContext(trace_id=trace_id, retry_after_seconds=retry_after)
         reply = error_reply(status, code, message, error_type, param=param, context=context)
-        connection.reply(reply.status, error_headers(reply, trace_id, extra), reply.encode())
+        given = incoming.header(b"x-request-id") if incoming is not None else None
+        request_id = header_text(given.decode("latin-1")[:_MAX_REQUEST_ID]) if given else trace_id
+        connection.reply(reply.status, error_headers(reply, request_id, extra), reply.encode())
         if incoming is not None and incoming.path in self.posts:
-            self.unrouted(status, code, incoming.path.decode("latin-1"))
+            path = incoming.path.decode("latin-1")
+            self.unrouted(Unrouted(status, code, path, trace_id, connection.client))
 
 
-def error_headers(reply: ErrorReply, trace_id: str, extra: str = "") -> bytes:
+def error_headers(reply: ErrorReply, request_id: str, extra: str = "") -> bytes:
     """The header block of an error that the edge itself gives."""
     lines = (
-        f"Content-Type: application/json\r\nX-Nexus-Trace-Id: {trace_id}\r\n"
-        f"X-Request-Id: {trace_id}\r\nX-Nexus-Overhead-Ms: 0.000\r\n{extra}"
+        f"Content-Type: application/json\r\nX-Nexus-Trace-Id: {reply.error.context.trace_id}\r\n"
+        f"X-Request-Id: {request_id}\r\nX-Nexus-Overhead-Ms: 0.000\r\n{extra}"
     )
     if reply.retry_after is not None:
-        lines += f"Retry-After: {max(1, round(reply.retry_after))}\r\n"
+        lines += f"Retry-After: {max(1, math.ceil(reply.retry_after))}\r\n"
     return lines.encode("latin-1")
 
 

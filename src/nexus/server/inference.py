@@ -33,8 +33,13 @@ class InferenceSurface:
         self._forwarder = forwarder
         self._max_concurrent = max_concurrent_requests
 
-    def __call__(self, context: EdgeContext, connection: ClientConnection, incoming: Incoming) -> None:
-        """Turn the request into an exchange, or refuse it with what is wrong with it."""
+    def __call__(
+        self, context: EdgeContext, connection: ClientConnection, incoming: Incoming, answer_lines: str = ""
+    ) -> None:
+        """Turn the request into an exchange, or refuse it with what is wrong with it.
+
+        `answer_lines` are header lines that an answer of a backend is to carry.
+        """
         if context.draining or len(self._forwarder.active) >= self._max_concurrent:
             message = self._overloaded(context)
             context.refuse(connection, 503, "overloaded", message, "service_unavailable", retry_after=1.0)
@@ -56,7 +61,7 @@ class InferenceSurface:
         if isinstance(request, BodyError):
             context.refuse(connection, 400, "invalid_request_error", request.message, param=request.param)
             return
-        headers = ClientHeaders(hints.forwarded, hints.authorization, hints.request_id)
+        headers = ClientHeaders(hints.forwarded, hints.authorization, hints.request_id, answer_lines)
         exchange = self._forwarder.forward(request, incoming.body, headers, connection, path=self._path)
         if exchange in self._forwarder.active:
             connection.serve_with(exchange)

@@ -60,6 +60,8 @@ class Refusal(Struct, frozen=True, gc=False):
     status: int
     path: str
     timestamp: float
+    trace_id: str = ""
+    client: str = ""
 
 
 class RequestLog:
@@ -91,11 +93,13 @@ class RequestLog:
             self.overflowed += 1
         waiting.append(outcome)
 
-    def record_unrouted(self, status: int, _code: str, path: str) -> None:
+    def record_unrouted(
+        self, status: int, _code: str, path: str, *, trace_id: str = "", client: str = ""
+    ) -> None:
         """Keep a request that was refused at the edge for the next flush."""
         if len(self._waiting) == self._capacity:
             self.overflowed += 1
-        self._waiting.append(Refusal(status, path, self._clock.time()))
+        self._waiting.append(Refusal(status, path, self._clock.time(), trace_id, client))
 
     def flush(self) -> None:
         """Write everything kept so far, at once."""
@@ -157,7 +161,7 @@ class RequestLog:
             level="info" if refusal.status < _SERVER_ERROR else "warning",
             service=_SERVICE,
             message="request",
-            trace_id="",
+            trace_id=refusal.trace_id,
             method="POST",
             path=refusal.path,
             status=refusal.status,
@@ -173,7 +177,7 @@ class RequestLog:
             input_tokens=None,
             output_tokens=None,
             cost_usd=None,
-            client=None,
+            client=refusal.client or None,
         )
 
 

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager, suppress
 
 from nexus.proxy.downstream import Upflow
 from nexus.proxy.write_batch import WriteBatch
-from nexus.server.edge import ClientConnection, EdgeContext, EdgeLimits, Incoming
+from nexus.server.edge import ClientConnection, EdgeContext, EdgeLimits, Incoming, Unrouted
 from nexus.server.http import HttpConnection
 from nexus.server.trace import TraceIds
 from nexus.testing import ManualClock
@@ -37,7 +37,7 @@ class Harness:
         self.clock = ManualClock()
         self.seen: list[Incoming] = []
         self.arrived = asyncio.Event()
-        self.unrouted: list[tuple[int, str, str]] = []
+        self.unrouted: list[Unrouted] = []
         self.held: list[ClientConnection] = []
         self.hold = False
         self.fault: Exception | None = None
@@ -49,7 +49,7 @@ class Harness:
             posts={b"/v1/chat/completions": self._handle},
             control=self._control,
             api_keys=api_keys,
-            unrouted=lambda status, code, path: self.unrouted.append((status, code, path)),
+            unrouted=self.unrouted.append,
             trace_ids=TraceIds("t"),
         )
         self.port = 0

@@ -165,7 +165,11 @@ async def test_a_body_that_announces_too_much_is_refused_unread():
     assert split(answer)[0] == 413
     assert code_of(answer) == "request_too_large"
     assert harness.seen == []
-    assert harness.unrouted == [(413, "request_too_large", "/v1/chat/completions")]
+    (refused,) = harness.unrouted
+    assert (refused.status, refused.code) == (413, "request_too_large")
+    assert (refused.path, refused.trace_id, refused.client) == (
+        *("/v1/chat/completions", "t000000000001", "127.0.0.1"),
+    )
 
 
 async def test_a_chunked_body_is_refused_where_it_grows_too_large():

@@ -125,10 +125,11 @@ def test_a_request_that_nobody_answered_has_nulls(log, file):
 
 def test_a_refusal_at_the_edge_has_a_line_too(log, file):
     """With the same fields."""
-    log.record_unrouted(400, "invalid_request_error", "/v1/embeddings")
+    log.record_unrouted(400, "invalid_request_error", "/v1/embeddings", trace_id="t1", client="10.0.0.9")
     log.flush()
     (line,) = file.lines()
     assert list(line) == FIELDS
+    assert (line["trace_id"], line["client"]) == ("t1", "10.0.0.9")
     assert (line["status"], line["path"], line["attempts"]) == (400, "/v1/embeddings", 0)
     assert line["timestamp"] == "2025-01-01T00:00:00.000Z"
     log.record_unrouted(503, "overloaded", "/v1/embeddings")
