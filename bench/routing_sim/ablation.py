@@ -31,10 +31,15 @@ class _Case:
     factor: float
 
 
+def names() -> list[str]:
+    """The constants that can matter in the simulation."""
+    return [name for name in ExpectedTimeSettings.__struct_fields__ if name not in LEFT_OUT]
+
+
 def ablate(scenarios: Sequence[str], seeds: Sequence[int], *, jobs: int = 1) -> list[Ablation]:
     """Run every case on the same traffic. The differences are against the constants as they are."""
-    names = [name for name in ExpectedTimeSettings.__struct_fields__ if name not in LEFT_OUT]
-    cases = [_Case("", 1.0), *(_Case(name, factor) for name in names for factor in FACTORS)]
+    constants = names()
+    cases = [_Case("", 1.0), *(_Case(name, factor) for name in constants for factor in FACTORS)]
     work = partial(_mean_cost, scenarios=scenarios, seeds=seeds)
     if jobs == 1:
         costs = dict(map(work, cases))
@@ -49,7 +54,7 @@ def ablate(scenarios: Sequence[str], seeds: Sequence[int], *, jobs: int = 1) -> 
             getattr(defaults, name),
             *(costs[_Case(name, factor)] - base for factor in FACTORS),
         )
-        for name in names
+        for name in constants
     ]
 
 
