@@ -3,6 +3,7 @@
 import json
 import xml.etree.ElementTree as ET
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -15,6 +16,7 @@ from bench.routing_sim.scenarios import SCENARIOS, Fault, Harm, Scenario
 from bench.routing_sim.servers import Job, SimBackend
 from bench.routing_sim.trace import base_rate, make_trace, mean_service_seconds
 from nexus.core.learned import ExpectedTimeSettings
+from nexus.core.outcome import FailureKind
 
 PREFILL = 0.15 + 0.0006 * 1000
 DECODE = 50 * 0.02
@@ -23,27 +25,27 @@ DECODE = 50 * 0.02
 class Heard:
     """A sink that writes down what it hears and when."""
 
-    def __init__(self, engine):
+    def __init__(self, engine: Engine) -> None:
         self.engine = engine
-        self.events = []
+        self.events: list[tuple[Any, ...]] = []
 
-    def first_token(self):
+    def first_token(self) -> None:
         self.events.append((round(self.engine.now, 6), "token"))
 
-    def finished(self):
+    def finished(self) -> None:
         self.events.append((round(self.engine.now, 6), "end"))
 
-    def failed(self, kind, status, retry_after):
+    def failed(self, kind: FailureKind, status: int, retry_after: float | None) -> None:
         self.events.append((round(self.engine.now, 6), kind.value, status, retry_after))
 
 
-def one_backend(*faults, slots=1):
+def one_backend(*faults: Fault, slots: int = 1) -> tuple[Engine, SimBackend]:
     engine = Engine()
     scenario = Scenario("T", "test", slots=(slots,), speeds=(1.0,), faults=faults)
     return engine, SimBackend(0, engine, scenario)
 
 
-def send(engine, backend, luck=0.5):
+def send(engine: Engine, backend: SimBackend, luck: float = 0.5) -> tuple[Heard, Job]:
     heard = Heard(engine)
     job = Job(1000, 50, luck, 1.0, heard)
     backend.submit(job)
@@ -51,7 +53,8 @@ def send(engine, backend, luck=0.5):
 
 
 def test_things_happen_in_the_order_of_their_time_then_of_their_asking():
-    engine, seen = Engine(), []
+    engine = Engine()
+    seen: list[str] = []
     for moment, mark in ((2.0, "c"), (1.0, "a"), (1.0, "b"), (9.0, "late")):
         engine.at(moment, seen.append, mark)
     engine.run(5.0)
@@ -188,7 +191,7 @@ def test_flapping_is_on_in_the_first_half_of_each_period():
 FOCUSED = Scenario("T", "test", focus=(0,), fault_start=100.0, fault_end=200.0)
 
 
-def tallied(focus_times):
+def tallied(focus_times: list[float]) -> Tally:
     """Ten attempts per second for everybody; the focus gets these."""
     tally = Tally(FOCUSED)
     every = [(moment / 10, 1) for moment in range(6000)] + [(moment, 0) for moment in focus_times]
@@ -232,7 +235,7 @@ def test_a_lost_request_costs_its_time_and_the_penalty():
 
 
 def test_regret_is_the_mean_cost_over_the_oracles_seed_by_seed():
-    def figures(cost):
+    def figures(cost: float) -> RunFigures:
         return RunFigures(4, 2, 1, cost, [1.0, 2.0, 3.0], 5.0, None)
 
     both = combine([figures(8.0), figures(16.0)], [figures(4.0), figures(4.0)])

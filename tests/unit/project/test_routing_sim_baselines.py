@@ -1,9 +1,11 @@
 """The baselines follow the rules their documentation states."""
 
 from random import Random
+from typing import Any
 
 import pytest
 
+from bench.routing_sim.baseline import Policy
 from bench.routing_sim.baselines import BASELINES
 from bench.routing_sim.engine import Engine
 from bench.routing_sim.scenarios import Fault, Harm, Scenario
@@ -14,14 +16,14 @@ EVERYBODY = tuple(range(6))
 ARRIVAL = Arrival(0, 0.0, 100, 10, (0.5,) * 6, (1.0,) * 6, 0.0)
 
 
-def policy(name, *faults, slots=(16,) * 6):
+def policy(name: str, *faults: Fault) -> tuple[Engine, Any]:
     engine = Engine()
-    scenario = Scenario("T", "test", slots=slots, faults=faults)
+    scenario = Scenario("T", "test", faults=faults)
     backends = make_backends(engine, scenario)
     return engine, BASELINES[name](engine, backends, EVERYBODY, Random(1))
 
 
-def choices(chooser, tried=(), count=200):
+def choices(chooser: Policy, tried: tuple[int, ...] = (), count: int = 200) -> set[int | None]:
     return {chooser.choose(ARRIVAL, tried) for _ in range(count)}
 
 
