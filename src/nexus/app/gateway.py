@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from nexus import __version__
 from nexus.app.documents import Documents
 from nexus.app.learning import Learning
+from nexus.app.outcomes import Outcomes
 from nexus.app.patience import FirstTokenPatience
 from nexus.app.recorders import record_evidence, record_quality, record_spend
 from nexus.backends.health import HealthMonitor
@@ -19,6 +20,7 @@ from nexus.core.backend import Backend
 from nexus.core.clock import Clock
 from nexus.core.fleet import BackendStatus
 from nexus.core.learned import ExpectedTimeSettings
+from nexus.core.request import Request
 from nexus.dialects.table import dialect_for
 from nexus.proxy.context import ProxyContext
 from nexus.proxy.fast_path import FastPath
@@ -41,6 +43,7 @@ from nexus.server.explain import ExplainSurface
 from nexus.server.health import HealthSurface
 from nexus.server.inference import PATHS, InferenceSurface
 from nexus.server.models import ModelsSurface
+from nexus.server.outcomes import OutcomesSurface
 from nexus.server.rate_limits import RateLimiting
 from nexus.server.root import RootSurface
 from nexus.server.service import Periodic, Service
@@ -79,6 +82,7 @@ class Gateway:
         self.recent = RecentRequests()
         self.request_log = RequestLog(process_log.sink, clock, pretty=process_log.pretty)
         self.spend = SpendStore(config.data_dir / "spend.json", clock)
+        self.outcomes = Outcomes(config, clock) if config.outcomes.enabled else None
         self.store = QualityMetricsStore(_quality_config(config.quality), clock)
         self._quality_loop = QualityLoop(self.store, clock)
         self.fleet = Fleet(backends, quality_views=self.store.snapshot, prices=prices, spend=self.spend.meter)
@@ -105,8 +109,16 @@ class Gateway:
         self.edge = self._edge()
         self.service = self._service()
 
-    def finish(self) -> None:
+    def start(self) -> None:
+        """Take over what was kept, and begin to keep more."""
+        if self.outcomes is not None:
+            self.outcomes.load()
+            self.outcomes.start()
+
+    async def finish(self) -> None:
         """Write what is still in memory."""
+        if self.outcomes is not None:
+            await self.outcomes.stop()
         self.request_log.flush()
         self.spend.flush()
 
@@ -122,6 +134,7 @@ class Gateway:
             rolled_up=lambda: self._config.quality.rollup_series,
             queue=self.queue,
             retries=self.retries,
+            outcomes=self.outcomes,
         )
 
     def _fast_path(self, rng: random.Random) -> FastPath | None:
@@ -180,6 +193,7 @@ class Gateway:
                     self.counters.record_request,
                     self.request_log.record_request,
                     self.recent.record_request,
+                    *((self.outcomes.record_request,) if self.outcomes is not None else ()),
                 ),
             )
         )
@@ -195,12 +209,16 @@ class Gateway:
             losses=self._losses,
             draining=lambda: self.edge.draining,
         )
+        tracker = self.outcomes.tracker if self.outcomes is not None else None
         surfaces = (
             RootSurface(),
             ModelsSurface(self.fleet, config.routing.aliases, int(self._clock.time())),
             StatsSurface(documents.stats, self.metrics),
             HealthSurface(documents.health, documents.ready),
-            ExplainSurface(self.router, self.fleet, self.recent, self._clock),
+            ExplainSurface(
+                self.router, self.fleet, self.recent, self._clock, tracker.receipt if tracker else None
+            ),
+            OutcomesSurface(tracker, self._in_flight),
         )
         return EdgeContext(
             clock=self._clock,
@@ -241,6 +259,7 @@ class Gateway:
                 Periodic("idle upstreams", 5.0, self._pool.sweep),
                 Periodic("spend", 5.0, self.spend.flush_async),
                 Periodic("quality", self._config.quality.metrics_interval_seconds, self._refresh_quality),
+                *(self.outcomes.periodics() if self.outcomes is not None else ()),
             ),
         )
 
@@ -268,6 +287,10 @@ class Gateway:
     def _forgive(self, backend_id: str, model: str) -> None:
         self.store.forgive(backend_id, model)
         self._learning.forgiven(backend_id, model)
+
+    def _in_flight(self, trace_id: str) -> Request | None:
+        active = self.forwarder.active
+        return next((each.request for each in active if each.request.trace_id == trace_id), None)
 
     def _record_unrouted(self, refused: Unrouted) -> None:
         status, code, path = refused.status, refused.code, refused.path

@@ -67,6 +67,7 @@ async def _serve(config: Config, process_log: ProcessLog) -> None:
     except TimeoutError:
         _log.warning("not every backend has answered its first check yet")
     try:
+        gateway.start()
         port = await gateway.service.listen(config.server.host, config.server.port)
         _announce(config, gateway, port, pretty=process_log.pretty)
         _settle_memory()
@@ -74,7 +75,7 @@ async def _serve(config: Config, process_log: ProcessLog) -> None:
     finally:
         await monitor.stop()
         await pool.close()
-        gateway.finish()
+        await gateway.finish()
 
 
 def _settle_memory() -> None:

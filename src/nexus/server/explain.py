@@ -1,5 +1,6 @@
 """POST /v1/routing/explain and GET /v1/requests/{trace_id}: why a request goes, or went, where it does."""
 
+from collections.abc import Callable
 from typing import Protocol
 
 import msgspec
@@ -11,6 +12,7 @@ from starlette.routing import Route
 from nexus.core.clock import Clock
 from nexus.core.decision import Decision
 from nexus.core.outcome import AttemptOutcome, RequestOutcome
+from nexus.core.receipt import LedgerEntry
 from nexus.core.request import Request, Surface
 from nexus.proxy.context import FleetSource
 from nexus.routing.explanation import Explanation, explain
@@ -64,17 +66,28 @@ class ShownRequest(Struct, frozen=True):
     status: int
     result: str
     latency_ms: float
-    receipt: None = None
+    receipt: LedgerEntry | None = None
 
 
 class ExplainSurface:
-    """Explains what would be done with a request, and what was done with a past one."""
+    """Explains what would be done with a request, and what was done with a past one.
 
-    def __init__(self, router: Router, fleet: FleetSource, past: PastRequests, clock: Clock) -> None:
+    `receipt_of` gives the receipt of a trace id; None where none are made.
+    """
+
+    def __init__(
+        self,
+        router: Router,
+        fleet: FleetSource,
+        past: PastRequests,
+        clock: Clock,
+        receipt_of: Callable[[str], LedgerEntry | None] | None = None,
+    ) -> None:
         self._router = router
         self._fleet = fleet
         self._past = past
         self._clock = clock
+        self._receipt_of = receipt_of
 
     def routes(self) -> list[Route]:
         """The paths served here."""
@@ -109,7 +122,8 @@ class ExplainSurface:
         if found is None:
             message = f"No request {trace_id[:64]} is remembered; only the most recent ones are kept."
             raise ApiError(404, "not_found", message, "not_found_error")
-        return json_response(_shown(found, self._explained(found)))
+        receipt = self._receipt_of(found.outcome.request.trace_id) if self._receipt_of is not None else None
+        return json_response(_shown(found, self._explained(found), receipt))
 
     def _explained(self, found: PastRequest) -> Explanation | None:
         if found.decision is None:
@@ -118,7 +132,7 @@ class ExplainSurface:
         return explain(found.decision, request, self._fleet.snapshot)
 
 
-def _shown(found: PastRequest, decision: Explanation | None) -> ShownRequest:
+def _shown(found: PastRequest, decision: Explanation | None, receipt: LedgerEntry | None) -> ShownRequest:
     outcome = found.outcome
     return ShownRequest(
         trace_id=outcome.request.trace_id,
@@ -127,6 +141,7 @@ def _shown(found: PastRequest, decision: Explanation | None) -> ShownRequest:
         status=outcome.status,
         result=str(outcome.result),
         latency_ms=outcome.latency_ms,
+        receipt=receipt,
     )
 
 

@@ -18,6 +18,7 @@ _CAPABILITIES = (
     "failover",
     "quality_routing",
     "explain",
+    "outcomes",
 )
 _LINKS = {
     "models": "/v1/models",
@@ -25,6 +26,8 @@ _LINKS = {
     "metrics": "/metrics",
     "health": "/health",
     "explain": "/v1/routing/explain",
+    "outcomes": "/v1/outcomes",
+    "profiles": "/v1/profiles",
 }
 
 

@@ -160,6 +160,28 @@ OVERHEAD = MetricSpec(
     "Time a client request spends in the gateway itself up to the first byte sent.",
     bounds=OVERHEAD_BOUNDS,
 )
+OUTCOMES = MetricSpec(
+    "nexus_outcomes_total",
+    "counter",
+    "Resolved calls by the signal that resolved them (explicit, failure, rate_limit, expired, or an implicit "
+    "one) and what it said: success, failure or unknown. Absent where outcomes are switched off.",
+    ("signal", "result"),
+)
+OUTCOMES_PENDING = MetricSpec(
+    "nexus_outcomes_pending", "gauge", "Calls that wait for a signal about their answer."
+)
+OUTCOMES_ABANDONED = MetricSpec(
+    "nexus_outcomes_abandoned_total", "counter", "Calls given up because they had not ended in time."
+)
+RECEIPTS = MetricSpec(
+    "nexus_receipts_total",
+    "counter",
+    "Receipts of resolved calls: written to the ledger, or dropped because it could not be written.",
+    ("result",),
+)
+RECEIPTS_WAITING = MetricSpec(
+    "nexus_receipts_waiting", "gauge", "Receipts in memory that are not in the ledger yet."
+)
 LOG_LINES_LOST = MetricSpec(
     "nexus_log_lines_lost_total",
     "counter",
@@ -195,6 +217,11 @@ OWN_METRICS = (
     BACKEND_ERROR_RATE,
     QUALITY_RECOMPUTE,
     RECONCILER_DURATION,
+    OUTCOMES,
+    OUTCOMES_PENDING,
+    OUTCOMES_ABANDONED,
+    RECEIPTS,
+    RECEIPTS_WAITING,
     LOG_LINES_LOST,
     BUILD_INFO,
 )

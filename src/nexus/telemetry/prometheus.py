@@ -21,6 +21,7 @@ from nexus.telemetry import metric_table as table
 from nexus.telemetry.condition import BREAKER_CODES, breaker_word
 from nexus.telemetry.counters import RESULTS, SURFACES, BackendCounters, TrafficCounters
 from nexus.telemetry.histogram import Histogram, StageTimes
+from nexus.telemetry.outcomes import OutcomeSource, outcome_families
 
 PLAIN_TEXT = "text/plain; version=0.0.4; charset=utf-8"
 _NOTHING = BackendCounters()
@@ -83,6 +84,7 @@ class Metrics:
         version: the program's.
         rolled_up: whether `quality.rollup_series` is on, asked at each scrape.
         queue, retries: where requests wait, and how often was tried again; None: the series are left out.
+        outcomes: who counts outcomes and receipts; None: the series are left out.
     """
 
     def __init__(
@@ -96,6 +98,7 @@ class Metrics:
         rolled_up: Callable[[], bool],
         queue: Queue | None = None,
         retries: Retries | None = None,
+        outcomes: OutcomeSource | None = None,
     ) -> None:
         self._fleet = fleet
         self._counters = counters
@@ -105,6 +108,7 @@ class Metrics:
         self._rolled_up = rolled_up
         self._queue = queue
         self._retries = retries
+        self._outcomes = outcomes
         self._process = ProcessCollector(registry=None)
         self._registry = CollectorRegistry()
         self._registry.register(self)
@@ -129,6 +133,8 @@ class Metrics:
         yield from self._quality(snapshot)
         yield from self._routing()
         yield from self._flow()
+        if self._outcomes is not None:
+            yield from outcome_families(self._outcomes.counts())
         yield self._log_losses()
         yield _info(table.BUILD_INFO, {"version": self._version})
         yield from _process_metrics(self._process)

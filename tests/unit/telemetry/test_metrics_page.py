@@ -14,6 +14,7 @@ from nexus.core.outcome import AttemptResult, FailureKind, RequestResult
 from nexus.telemetry.counters import TrafficCounters
 from nexus.telemetry.histogram import STAGES, StageTimes
 from nexus.telemetry.metric_table import METRICS, OWN_METRICS
+from nexus.telemetry.outcomes import OutcomeCounts
 from nexus.telemetry.prometheus import Metrics
 from tests.unit.routing.fleets import FixedGate, figures, fleet, serve
 from tests.unit.telemetry.records import attempt, ended
@@ -39,6 +40,11 @@ class Flow:
     refused = 6
 
 
+class Outcomes:
+    def counts(self) -> OutcomeCounts:
+        return OutcomeCounts({("explicit", "success"): 4}, 5, 6, 7, 8, 9)
+
+
 def page(
     snapshot: FleetSnapshot,
     counters: TrafficCounters | None = None,
@@ -55,6 +61,7 @@ def page(
         rolled_up=lambda: rolled_up,
         queue=Flow(),
         retries=Flow(),
+        outcomes=Outcomes(),
     )
 
 
@@ -129,6 +136,12 @@ def test_every_number_is_where_it_belongs():
         ("nexus_gateway_overhead_seconds_count",): 2,
         ("nexus_quality_recompute_duration_seconds_count",): 1,
         ("nexus_reconciler_duration_seconds_count", "quality"): 1,
+        ("nexus_outcomes_total", "success", "explicit"): 4,
+        ("nexus_outcomes_pending",): 5,
+        ("nexus_outcomes_abandoned_total",): 6,
+        ("nexus_receipts_total", "written"): 7,
+        ("nexus_receipts_total", "dropped"): 9,
+        ("nexus_receipts_waiting",): 8,
         ("nexus_log_lines_lost_total", "overflow"): 6,
         ("nexus_log_lines_lost_total", "write_error"): 8,
         ("nexus_build_info", "1.2.3"): 1,

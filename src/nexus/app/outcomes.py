@@ -1,0 +1,231 @@
+"""Outcomes in the gateway: every request that reached a backend is tracked, and its receipt kept."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+from nexus.config.model import Config
+from nexus.core.clock import Clock
+from nexus.core.decision import Decision
+from nexus.core.outcome import AttemptOutcome, AttemptResult, RequestOutcome, RequestResult
+from nexus.core.receipt import LedgerEntry
+from nexus.core.request import Surface
+from nexus.ledger.open import open_ledger
+from nexus.ledger.writer import LedgerWriter
+from nexus.outcomes import CallDetails, OutcomeTracker
+from nexus.server.service import Periodic
+from nexus.telemetry.outcomes import OutcomeCounts
+
+_log = logging.getLogger("nexus.outcomes")
+PROFILES_FILE = "profiles.json"
+NO_LEDGER = "none"
+_SWEEP_SECONDS = 0.25
+_SWEEP_AT_ONCE = 500
+_SAVE_SECONDS = 5.0
+_CLIENT_ERROR = 400
+_SUCCESS = AttemptResult.SUCCESS
+_CANCELLED = RequestResult.CANCELLED
+_EMBEDDING = Surface.EMBEDDING
+
+ReceiptReceiver = Callable[[LedgerEntry], None]
+
+
+class Outcomes:
+    """Tracks what became of the gateway's answers.
+
+    Everything on the path of a request stays in memory; sweeping, saving and the ledger are background work.
+
+    Args:
+        config: `data_dir`, `[outcomes]` and `[ledger]` of it.
+        clock: time.
+        receivers: told of each receipt, in the event loop's thread, before the ledger.
+    """
+
+    def __init__(self, config: Config, clock: Clock, *, receivers: tuple[ReceiptReceiver, ...] = ()) -> None:
+        self._ttl = config.outcomes.pending_ttl_seconds
+        self._path = config.data_dir / PROFILES_FILE
+        self._receivers = receivers
+        self._save_failed = False
+        self._writer: LedgerWriter | None = None
+        url = config.ledger.url
+        if url != NO_LEDGER:
+            self._writer = LedgerWriter(
+                lambda: open_ledger(url),
+                clock,
+                flush_interval_seconds=config.ledger.flush_interval_seconds,
+                max_entries=config.ledger.max_entries,
+            )
+        self.tracker = OutcomeTracker(
+            clock,
+            git_deadline_seconds=config.outcomes.git_deadline_seconds,
+            receipts=self._receive,
+        )
+
+    # --- on the path of requests
+
+    def record_request(self, outcome: RequestOutcome, decision: Decision | None = None) -> None:
+        """Take a finished request into account, unless it never reached a backend."""
+        served = outcome.served
+        attempt = served if served is not None else _last(outcome)
+        if attempt is None:
+            return
+        request = outcome.request
+        details = CallDetails(
+            attempt.backend_id,
+            len(outcome.attempts),
+            attempt.cost_usd,
+            attempt.ttft_ms,
+            None,
+            None if decision is None else _models(decision),
+            request.project,
+            request.model if request.model != attempt.model else None,
+        )
+        if served is not None and served.result is _SUCCESS:
+            answered = outcome.status < _CLIENT_ERROR
+            self.tracker.record_call(
+                request.trace_id,
+                served.model,
+                request.task,
+                outcome.route_reason,
+                latency_ms=served.latency_ms,
+                input_tokens=served.input_tokens,
+                output_tokens=served.output_tokens if answered else 0,
+                has_output=answered and _has_output(request.surface, served),
+                details=details,
+            )
+        elif outcome.result is _CANCELLED:
+            self._record_cancelled(outcome, attempt, details)
+        else:
+            self._record_failed(outcome, attempt, details)
+
+    def _record_cancelled(
+        self, outcome: RequestOutcome, attempt: AttemptOutcome, details: CallDetails
+    ) -> None:
+        """The client left: a call, but neither an answer nor a failure, and no measure of speed."""
+        request = outcome.request
+        self.tracker.record_call(
+            request.trace_id,
+            attempt.model,
+            request.task,
+            outcome.route_reason,
+            latency_ms=0.0,
+            input_tokens=attempt.input_tokens,
+            output_tokens=attempt.output_tokens,
+            has_output=False,
+            details=details,
+        )
+
+    def _record_failed(self, outcome: RequestOutcome, attempt: AttemptOutcome, details: CallDetails) -> None:
+        """No answer, or a broken one. What the upstream said of it may quote the prompt, so it stays out."""
+        request = outcome.request
+        limited = attempt.result is AttemptResult.RATE_LIMITED
+        kind = attempt.result if attempt.kind is None else attempt.kind
+        error = f"{kind.value} (HTTP {attempt.status})" if attempt.status else kind.value
+        tracker = self.tracker
+        tracker.record_start(attempt.model, request.task, outcome.route_reason, trace_id=request.trace_id)
+        tracker.record_failure(
+            request.trace_id,
+            error,
+            code="rate_limit_exceeded" if limited else None,
+            retry_after=attempt.retry_after if limited else None,
+            details=details,
+        )
+
+    def _receive(self, entry: LedgerEntry) -> None:
+        for receive in self._receivers:
+            receive(entry)
+        if self._writer is not None:
+            self._writer.offer(entry)
+
+    # --- beside it
+
+    def periodics(self) -> tuple[Periodic, ...]:
+        """The background work."""
+        return (
+            Periodic("outcomes", _SWEEP_SECONDS, self.sweep),
+            Periodic("profiles", _SAVE_SECONDS, self.save),
+        )
+
+    def load(self) -> None:
+        """Take over the profiles of the data directory; trouble with them is logged and stops nothing."""
+        try:
+            self.tracker.load_from_file(self._path)
+        except OSError as error:
+            _log.warning("profiles can't be read from %s (%s); they start anew", self._path, error.strerror)
+
+    def start(self) -> None:
+        """Begin to write receipts; needs a running event loop."""
+        if self._writer is not None:
+            self._writer.start()
+
+    async def sweep(self) -> None:
+        """Make receipts of the calls whose time for a signal is over, a few at a time."""
+        taken = _SWEEP_AT_ONCE
+        while taken == _SWEEP_AT_ONCE:
+            taken = self.tracker.sweep_pending(self._ttl, limit=_SWEEP_AT_ONCE)
+            await asyncio.sleep(0)
+
+    async def save(self) -> None:
+        """Write profiles that changed, in another thread."""
+        if self.tracker.is_dirty():
+            await asyncio.to_thread(self._save)
+
+    async def stop(self) -> None:
+        """Make receipts of all calls that ended, and write everything."""
+        self.tracker.resolve_rest()
+        await self.save()
+        if self._writer is not None:
+            await self._writer.stop()
+
+    def counts(self) -> OutcomeCounts:
+        """For metrics."""
+        figures = self.tracker.figures()
+        written = waiting = dropped = 0
+        if self._writer is not None:
+            ledger = self._writer.figures()
+            written, waiting, dropped = ledger.written, ledger.pending, ledger.dropped
+        return OutcomeCounts(
+            figures.resolutions, figures.pending, figures.abandoned, written, waiting, dropped
+        )
+
+    def ledger_is_behind(self) -> bool:
+        """Whether receipts could not be written the last time it was tried."""
+        return self._writer is not None and bool(self._writer.figures().last_error)
+
+    def _save(self) -> None:
+        try:
+            self.tracker.save_to_file(self._path)
+        except OSError as error:
+            if not self._save_failed:
+                _log.warning(
+                    "profiles can't be written to %s (%s); they are kept in memory",
+                    self._path,
+                    error.strerror,
+                )
+            self._save_failed = True
+        else:
+            self._save_failed = False
+
+
+def profiles_path(data_dir: Path) -> Path:
+    """Where a gateway with this data directory keeps its profiles."""
+    return data_dir / PROFILES_FILE
+
+
+def _last(outcome: RequestOutcome) -> AttemptOutcome | None:
+    return outcome.attempts[-1] if outcome.attempts else None
+
+
+def _has_output(surface: Surface, served: AttemptOutcome) -> bool:
+    """Whether a good answer said anything. Whole answers are looked at, so only a stream may be empty."""
+    return not served.stream or served.output_tokens > 0 or surface is _EMBEDDING
+
+
+def _models(decision: Decision) -> tuple[str, ...] | None:
+    """The models that were candidates, best first; None where there was one only."""
+    candidates = decision.candidates
+    first = candidates[0].model if candidates else ""
+    if all(candidate.model == first for candidate in candidates):
+        return None
+    return tuple(dict.fromkeys(candidate.model for candidate in candidates))

@@ -1,0 +1,237 @@
+"""POST /v1/outcomes and GET /v1/profiles: what became of answers, and what is known of models."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, Struct, UnsetType
+from starlette.requests import Request as HttpRequest
+from starlette.responses import Response
+from starlette.routing import Route
+
+from nexus.core.request import Request, Task
+from nexus.outcomes import (
+    CodeOutcome,
+    InferredKind,
+    InferredOutcome,
+    ModelProfile,
+    OutcomeTracker,
+    SignalResult,
+    TaskStats,
+)
+from nexus.server.answers import ApiError, json_response
+
+MAX_OUTCOMES = 1000
+_UNKNOWN = "unknown trace"
+_MISSING = re.compile(r"missing required field `(\w+)`")
+_KNOWN = {
+    "outcome": f" Known are {', '.join(InferredKind)}.",
+    "code_outcome": f" Known are {', '.join(CodeOutcome)}.",
+}
+
+InFlight = Callable[[str], Request | None]
+"""The request with a trace id that is being answered now; None where there is none."""
+
+
+class ShownResult(Struct, frozen=True):
+    """What was made of one outcome."""
+
+    trace_id: str
+    applied: bool
+    reason: str | UnsetType = UNSET
+
+
+class ShownResults(Struct, frozen=True):
+    """One result per outcome, in order."""
+
+    results: tuple[ShownResult, ...]
+
+
+class ShownTask(Struct, frozen=True):
+    """One model at one kind of task."""
+
+    calls: int
+    successes: int
+    failures: int
+    success_rate: float
+    avg_latency_ms: float
+    ema_quality: float
+
+
+class ShownProfile(Struct, frozen=True):
+    """One model. `excluded`: a rate limit keeps it from being chosen now. `updated_at` is Unix time."""
+
+    model_id: str
+    total_calls: int
+    success_count: int
+    fail_count: int
+    success_rate: float
+    avg_latency_ms: float
+    total_latency_ms: float
+    total_input_tokens: int
+    total_output_tokens: int
+    ema_quality: float
+    quality_per_1k_tokens: float
+    task_stats: dict[str, ShownTask]
+    excluded: bool
+    updated_at: float
+
+
+class ShownProfiles(Struct, frozen=True):
+    """All profiles, by model id."""
+
+    profiles: tuple[ShownProfile, ...]
+
+
+class _Given(Struct, forbid_unknown_fields=True):
+    trace_id: str
+    outcome: InferredKind | None = None
+    confidence: float | None = None
+    code_outcome: CodeOutcome | None = None
+
+
+class OutcomesSurface:
+    """Takes feedback and shows profiles. `tracker` is None where outcomes are switched off."""
+
+    def __init__(self, tracker: OutcomeTracker | None, in_flight: InFlight) -> None:
+        self._tracker = tracker
+        self._in_flight = in_flight
+
+    def routes(self) -> list[Route]:
+        """The paths served here."""
+        return [
+            Route("/v1/outcomes", self.take, methods=["POST"]),
+            Route("/v1/profiles", self.show),
+        ]
+
+    async def take(self, http: HttpRequest) -> Response:
+        """Apply one outcome, or several; nothing is applied where one of them is wrong."""
+        tracker = self._on()
+        alone, given = _read(await http.body())
+        wanted = [(each.trace_id, _outcome(each, place)) for place, each in given]
+        results = tuple(self._apply(tracker, trace_id, outcome) for trace_id, outcome in wanted)
+        if alone and results[0].reason == _UNKNOWN:
+            message = (
+                f"No call {results[0].trace_id[:64]} waits for an outcome; calls are known for a while only."
+            )
+            raise ApiError(404, "not_found", message, "not_found_error")
+        return json_response(ShownResults(results))
+
+    async def show(self, http: HttpRequest) -> Response:  # noqa: ARG002  # Starlette's signature
+        """All profiles."""
+        tracker = self._on()
+        shown = tuple(
+            shown_profile(profile, excluded=tracker.is_excluded(profile.model_id))
+            for profile in tracker.all_profiles()
+        )
+        return json_response(ShownProfiles(shown))
+
+    def _on(self) -> OutcomeTracker:
+        if self._tracker is None:
+            message = "Outcomes are switched off (outcomes.enabled = false)."
+            raise ApiError(404, "not_found", message, "not_found_error")
+        return self._tracker
+
+    def _apply(
+        self, tracker: OutcomeTracker, trace_id: str, outcome: InferredOutcome | CodeOutcome
+    ) -> ShownResult:
+        result = _signal(tracker, trace_id, outcome)
+        if result.reason == _UNKNOWN:
+            request = self._in_flight(trace_id)
+            if request is not None:
+                # The client knows the id from the head of a stream; its call is recorded when it ends.
+                tracker.record_start(request.model, request.task, trace_id=trace_id)
+                result = _signal(tracker, trace_id, outcome)
+        return ShownResult(trace_id, result.applied, UNSET if result.reason is None else result.reason)
+
+
+def shown_profile(profile: ModelProfile, *, excluded: bool) -> ShownProfile:
+    """A profile as it is answered and printed."""
+    return ShownProfile(
+        model_id=profile.model_id,
+        total_calls=profile.total_calls,
+        success_count=profile.success_count,
+        fail_count=profile.fail_count,
+        success_rate=profile.success_rate(),
+        avg_latency_ms=profile.avg_latency_ms(),
+        total_latency_ms=profile.total_latency_ms,
+        total_input_tokens=profile.total_input_tokens,
+        total_output_tokens=profile.total_output_tokens,
+        ema_quality=profile.ema_quality,
+        quality_per_1k_tokens=profile.quality_per_1k_tokens,
+        task_stats={Task(task).value: _shown_task(stats) for task, stats in profile.task_stats.items()},
+        excluded=excluded,
+        updated_at=profile.updated_at,
+    )
+
+
+def _shown_task(stats: TaskStats) -> ShownTask:
+    return ShownTask(
+        calls=stats.calls,
+        successes=stats.successes,
+        failures=stats.failures,
+        success_rate=stats.success_rate(),
+        avg_latency_ms=stats.avg_latency_ms,
+        ema_quality=stats.ema_quality,
+    )
+
+
+def _signal(tracker: OutcomeTracker, trace_id: str, outcome: InferredOutcome | CodeOutcome) -> SignalResult:
+    if isinstance(outcome, CodeOutcome):
+        return tracker.record_code_outcome(trace_id, outcome)
+    return tracker.record_inferred_outcome(trace_id, outcome)
+
+
+def _read(body: bytes) -> tuple[bool, list[tuple[str, _Given]]]:
+    """Whether one outcome was sent alone, and each with its place in the body (empty for the body itself)."""
+    try:
+        document = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise _wrong(f"The body is not valid JSON: {error}.", None) from None
+    if not isinstance(document, dict):
+        raise _wrong("The body must be a JSON object.", None)
+    if "outcomes" not in document:
+        return True, [("", _given(document, ""))]
+    several = document["outcomes"]
+    if not isinstance(several, list) or len(document) > 1:
+        raise _wrong("`outcomes` must be a list, and stand alone.", "outcomes")
+    if len(several) > MAX_OUTCOMES:
+        raise _wrong(
+            f"`outcomes` has {len(several)} entries; send at most {MAX_OUTCOMES} at a time.", "outcomes"
+        )
+    places = [f"outcomes[{index}]" for index in range(len(several))]
+    return False, [(place, _given(each, place)) for place, each in zip(places, several, strict=True)]
+
+
+def _given(value: Any, place: str) -> _Given:
+    try:
+        return msgspec.convert(value, _Given)
+    except msgspec.ValidationError as error:
+        sentence, _, where = str(error).partition(" - at `$")
+        missing = _MISSING.search(sentence)
+        field = missing[1] if missing else where.rstrip("`").lstrip(".")
+        param = ".".join(part for part in (place, field) if part) or None
+        known = _KNOWN.get(field, "")
+        raise _wrong(f"{'`' + param + '`: ' if param else ''}{sentence}.{known}", param) from None
+
+
+def _outcome(given: _Given, place: str) -> InferredOutcome | CodeOutcome:
+    prefix = f"{place}." if place else ""
+    if not given.trace_id:
+        raise _wrong(f"`{prefix}trace_id` is empty.", f"{prefix}trace_id")
+    if (given.outcome is None) == (given.code_outcome is None):
+        raise _wrong(f"`{prefix}outcome` or `{prefix}code_outcome` is needed, not both.", f"{prefix}outcome")
+    if given.code_outcome is not None:
+        return given.code_outcome
+    if given.outcome is InferredKind.INCONCLUSIVE:
+        return InferredOutcome.inconclusive()
+    confidence = 1.0 if given.confidence is None else given.confidence
+    if not 0.0 <= confidence <= 1.0:
+        raise _wrong(f"`{prefix}confidence` must be from 0 to 1.", f"{prefix}confidence")
+    assert given.outcome is not None  # noqa: S101 - the two checks above leave nothing else
+    return InferredOutcome(given.outcome, confidence)
+
+
+def _wrong(message: str, param: str | None) -> ApiError:
+    return ApiError(400, "invalid_request_error", message, "invalid_request_error", param=param)
