@@ -341,3 +341,8 @@ def test_a_connection_that_the_server_ends_is_replaced(postgres: "PostgresServer
     assert writer.flush()
     writer.close()
     assert open_and_read(url) == receipts(2)
+
+
+def test_a_database_without_a_place_for_the_table_says_so(postgres: "PostgresServer"):
+    with pytest.raises(LedgerError, match="can't be opened: no schema has been selected to create in"):
+        open_ledger(postgres.url("nowhere"))
