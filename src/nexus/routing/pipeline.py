@@ -7,10 +7,12 @@ from time import perf_counter
 from typing import Protocol
 
 from nexus.config.model import BreakerSettings, QualitySettings, RoutingConfig
+from nexus.core.choice import ModelChooser
 from nexus.core.decision import Decision, RejectCause, Verdict
 from nexus.core.fleet import FleetSnapshot
 from nexus.core.learned import ExpectedTimeSettings
 from nexus.core.request import Request
+from nexus.routing.auto import Chosen, choose
 from nexus.routing.explanation import explain
 from nexus.routing.intent import Intent, Reconciler
 from nexus.routing.plan import PlanBook, Route
@@ -41,7 +43,7 @@ class Router:
     """Decides where requests go. Pure apart from turns and log lines: no I/O, no locks, no clock.
 
     Args:
-        routing, quality, breaker: the settings; a change of settings makes a new router.
+        routing, quality, breaker: the settings; `configure` replaces them.
         rng: breaks ties and starts turns.
         stage_observer: told the time of each stage, once per request; None measures nothing.
         timer: reads seconds for `stage_observer`.
@@ -60,10 +62,20 @@ class Router:
         timer: Callable[[], float] = perf_counter,
         tuning: ExpectedTimeSettings | None = None,
         queueing: bool = False,
+        chooser: ModelChooser | None = None,
     ) -> None:
+        self._rng = rng
+        self._tuning = tuning or ExpectedTimeSettings()
+        self._queueing = queueing
+        self._observer = stage_observer
+        self._timer = timer
+        self.configure(routing, quality, breaker)
+
+    def configure(self, routing: RoutingConfig, quality: QualitySettings, breaker: BreakerSettings) -> None:
+        """Replace the settings; turns start anew. A decision under way is not touched."""
         breakers = breaker.enabled
-        tuning = tuning or ExpectedTimeSettings()
-        strategy = strategy_for(routing, quality, tuning, rng)
+        tuning = self._tuning
+        strategy = strategy_for(routing, quality, tuning, self._rng)
         self._stages: tuple[Reconciler, ...] = (
             RequestAnalyzer(),
             PrivacyReconciler(),
@@ -71,11 +83,12 @@ class Router:
             TierReconciler(breakers=breakers),
             QualityReconciler(quality, breakers=breakers),
             SchedulerReconciler(
-                strategy, quality, breakers=breakers, learned_limits=tuning if queueing else None
+                strategy, quality, breakers=breakers, learned_limits=tuning if self._queueing else None
             ),
         )
         self._strategy_name = strategy.name()
-        self._book = PlanBook(routing, quality)
+        self._book = PlanBook(routing, quality, auto=chooser is not None)
+        self._chooser = chooser
         self._observer = stage_observer
         self._timer = timer
 
@@ -122,24 +135,36 @@ class Router:
         spent = [0.0] * len(self._stages) if measure else None
         queue_at = -1
         index = chain_start
+        chosen: Chosen | None = None
         while index < len(legs):
-            intent.enter(legs[index])
-            if spent is None:
-                self._run(intent)
+            if index == 0 and intent.route.spread:
+                chosen = self._choose(intent, spent)
             else:
-                self._run_measured(intent, spent)
-            if intent.ranked:
+                intent.enter(legs[index])
+                self._run(intent, spent)
+            if intent.ranked or chosen is not None:
                 break
             if intent.saturated and queue_at < 0:
                 queue_at = index
             index += 1
         if spent is not None and self._observer is not None:
             self._observer.observe_all(spent)
+        if chosen is not None:
+            return _chosen(intent, chosen)
         if intent.ranked:
             return self._routed(intent, index)
         return _nothing_left(intent, chain_start, queue_at)
 
-    def _run(self, intent: Intent) -> None:
+    def _choose(self, intent: Intent, spent: list[float] | None) -> Chosen | None:
+        """Let the chooser pick among all models."""
+        if self._chooser is None:
+            return None
+        return choose(intent, intent.route.spread, lambda each: self._run(each, spent), self._chooser)
+
+    def _run(self, intent: Intent, spent: list[float] | None) -> None:
+        if spent is not None:
+            self._run_measured(intent, spent)
+            return
         for stage in self._stages:
             stage.reconcile(intent)
             if not intent.candidates:
@@ -195,6 +220,28 @@ class Router:
             cause=RejectCause.UNKNOWN_MODEL,
             close_names=self._book.close_names(route.model, snapshot),
         )
+
+
+def _chosen(intent: Intent, chosen: Chosen) -> Decision:
+    """The decision for a request that left the model open."""
+    route = intent.route
+    return Decision(
+        Verdict.ROUTE,
+        route.model,
+        route.resolved,
+        chosen.leg.plan.model,
+        chosen.candidates,
+        tuple(intent.rejections),
+        chosen.reason,
+        chosen.leg.restricted or intent.request.constraints.restricted,
+        chosen.leg.required_tier,
+        0,
+        len(route.legs),
+        saturated=intent.saturated,
+        models=chosen.choice.ranking,
+        propensity=chosen.propensity,
+        task=chosen.task,
+    )
 
 
 def _nothing_left(intent: Intent, chain_start: int, queue_at: int) -> Decision:
