@@ -42,8 +42,9 @@ class LedgerWriter:
     more than `capacity` waiting receipts the oldest are dropped and counted. A buffer that is half full is
     flushed early. After about every hundredth part of `max_entries` the store is pruned to that number.
 
-    `start` and `stop` frame the life in an event loop; `offer` is then for that loop's thread. Without a
-    loop, `offer`, `flush` and `close` are for one thread.
+    `start` and `stop` frame the life in an event loop; `offer` is then for that loop's thread. Who has more
+    receipts to offer at once than there is room for awaits `flush_async` in between. Without a loop, `offer`,
+    `flush` and `close` are for one thread.
 
     Args:
         open_store: makes the store; called in the thread that writes. Usually `lambda: open_ledger(url)`.
@@ -73,6 +74,7 @@ class LedgerWriter:
         self._warn = warn
         self._waiting: deque[LedgerEntry] = deque()
         self._nearly_full = asyncio.Event()
+        self._flushing = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
         self._store: LedgerStore | None = None
         self._store_lock = threading.Lock()
@@ -118,7 +120,11 @@ class LedgerWriter:
         self._give_up()
 
     async def flush_async(self) -> bool:
-        """As `flush`, with the store in another thread."""
+        """As `flush`, with the store in another thread. Waits for a flush that is under way."""
+        async with self._flushing:
+            return await self._flush_in_thread()
+
+    async def _flush_in_thread(self) -> bool:
         batch = list(self._waiting)
         dropped = self._dropped
         writing = asyncio.ensure_future(asyncio.to_thread(self._write, batch))

@@ -197,6 +197,30 @@ async def test_what_comes_during_a_flush_waits_for_the_next(make, shop):
     assert shop.ledger.read() == receipts(4)
 
 
+async def test_a_flush_waits_for_the_one_under_way_and_takes_only_what_is_new(make, shop):
+    writer = make()
+    offer(writer, receipts(2))
+    second: list[asyncio.Task[bool]] = []
+
+    def act() -> None:
+        offer(writer, receipts(1, start=2))
+        second.append(asyncio.create_task(writer.flush_async()))
+
+    assert await in_the_middle(shop, writer, act)
+    assert await second[0]
+    assert figures(writer) == (3, 0, 0)
+    assert shop.ledger.read() == receipts(3)
+
+
+async def test_more_receipts_than_there_is_room_for_can_be_flushed_in_between(make, shop):
+    writer = make(capacity=3)
+    for start in range(0, 12, 3):
+        offer(writer, receipts(3, start=start))
+        assert await writer.flush_async()
+    assert figures(writer) == (12, 0, 0)
+    assert shop.ledger.read() == receipts(12)
+
+
 async def test_receipts_that_leave_a_full_buffer_while_they_are_written_are_not_lost(make, shop):
     writer = make(capacity=3)
     offer(writer, receipts(3))
