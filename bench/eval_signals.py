@@ -22,13 +22,13 @@ from bench.eval_signals_tables import (
     SignalRow,
     as_shipped,
     cross_validated,
-    fit_weights,
+    fit_rates,
     held_out,
     kind_rows,
     replay,
     signal_rows,
 )
-from nexus.outcomes.signals.weights import SHIPPED, Weights
+from nexus.outcomes.signals.weights import SHIPPED, Rates
 
 LABELS = Path(__file__).parent / "labels" / "followup_kinds.csv"
 
@@ -44,9 +44,10 @@ class Report(Struct, frozen=True):
     base_rate_all: float
     base_rate: float
     signals: list[SignalRow]
+    signals_by_hand: list[SignalRow]
     classifier: dict[str, ClassifierRow]
-    weights_fitted: Weights
-    weights_shipped: Weights
+    rates_fitted: Rates
+    rates_shipped: Rates
     kinds_labelled: int
     kinds_accuracy: float
     kinds: list[KindRow]
@@ -86,14 +87,14 @@ def _seeds(text: str) -> list[int]:
 def evaluate(data: Path, labels: Path, seeds: list[int]) -> Report:
     """All figures. Raises ValueError where the file cannot be read or holds too little."""
     turns = read_turns(data)
-    found = follow_ups(turns)
+    found = follow_ups(turns, read_labels(labels))
     coded = [entry for entry in found if entry.turn.code]
     adopted = sum(entry.turn.adopted for entry in coded)
     if len({entry.turn.programmer for entry in coded}) < 2 or not 0 < adopted < len(coded):
         raise ValueError(
             f"{data}: too few followed answers with code, from two programmers or more, to measure"
         )
-    accuracy, kinds = kind_rows(found, read_labels(labels))
+    accuracy, kinds = kind_rows(found)
     classifier = {
         "cross_validated": cross_validated(coded, seeds),
         "held_out": held_out(coded, seeds),
@@ -107,10 +108,11 @@ def evaluate(data: Path, labels: Path, seeds: list[int]) -> Report:
         followed_with_code=len(coded),
         base_rate_all=sum(entry.turn.adopted for entry in found) / len(found),
         base_rate=adopted / len(coded),
-        signals=signal_rows(found, seeds),
+        signals=signal_rows(found, seeds, by_hand=False),
+        signals_by_hand=signal_rows(found, seeds, by_hand=True) if kinds else [],
         classifier=classifier,
-        weights_fitted=fit_weights(coded),
-        weights_shipped=SHIPPED,
+        rates_fitted=fit_rates(coded),
+        rates_shipped=SHIPPED,
         kinds_labelled=sum(row.labelled for row in kinds),
         kinds_accuracy=accuracy,
         kinds=kinds,
@@ -126,7 +128,10 @@ def show(report: Report) -> None:
         f"{report.followed} followed up ({report.base_rate_all:.3f} adopted), "
         f"{report.followed_with_code} of them with code ({report.base_rate:.3f} adopted); seeds {seeds}"
     )
-    _show_signals(report)
+    heading = "among answers with code (lift with its 90 % interval, programmers drawn anew)"
+    if report.signals_by_hand:
+        _show_signals(f"Signals alone, kinds by hand, {heading}", report.signals_by_hand)
+    _show_signals(f"Signals alone, kinds by the product's rules, {heading}", report.signals)
     _show_classifier(report)
     if report.kinds:
         print(f"\nKinds beside {report.kinds_labelled} hand labels: accuracy {report.kinds_accuracy:.3f}")
@@ -143,14 +148,14 @@ def show(report: Report) -> None:
     )
 
 
-def _show_signals(report: Report) -> None:
-    print("\nSignals alone, among answers with code (lift with its 90 % interval, programmers drawn anew)")
+def _show_signals(heading: str, rows: list[SignalRow]) -> None:
+    print(f"\n{heading}")
     print(
         f"{'signal':<28}{'n':>5}{'adopted':>9}{'lift':>6}{'interval':>13}"
         f"{'lift, all answers':>20}{'says':>10}{'prec.':>7}{'recall':>8}{'PR-AUC':>8}{'(base)':>8}"
-        f"{'ECE':>7}{'Brier':>7}{'(base)':>8}{'rel.':>6}  weight"
+        f"{'ECE':>7}{'Brier':>7}{'(base)':>8}{'rel.':>6}  passes"
     )
-    for row in report.signals:
+    for row in rows:
         ours, everywhere = row.lift_interval, row.lift_all_interval
         print(
             f"{row.name:<28}{row.count:>5}{_f(row.adopted, 9)}{row.lift:>6.2f}"
@@ -158,7 +163,7 @@ def _show_signals(report: Report) -> None:
             f"{f'{row.lift_all:.2f} {everywhere.low:.2f}-{everywhere.high:.2f}':>20}{row.says:>10}"
             f"{_f(row.precision, 7)}{_f(row.recall, 8)}{_f(row.pr_auc, 8)}{_f(row.pr_auc_base, 8)}"
             f"{_f(row.ece, 7)}{_f(row.brier, 7)}{_f(row.brier_base, 8)}{row.reliability:>6.2f}"
-            f"  {'yes' if row.weighted else 'none'}"
+            f"  {'yes' if row.passes else 'no'}"
         )
 
 
@@ -177,10 +182,10 @@ def _show_classifier(report: Report) -> None:
             f"{row.rejected_lift:>6.2f}{f'{row.accepted_precision:.3f} of {row.accepted:.0f}':>19}"
             f"{row.accepted_lift:>6.2f}"
         )
-    for name, weights in (("fitted here", report.weights_fitted), ("shipped", report.weights_shipped)):
+    for name, rates in (("fitted here", report.rates_fitted), ("shipped", report.rates_shipped)):
         print(
-            f"weights {name:<12} base rate {weights.base_rate:.3f}, intercept {weights.intercept:.2f}, "
-            f"repeated {weights.repeated:.2f}, quick {weights.quick:.2f}, failed {weights.failed:.2f}"
+            f"P(adopted), {name:<12} base {rates.base:.3f}, repeated {rates.repeated:.3f}, "
+            f"quick {rates.quick:.3f}, failed {rates.failed:.3f}"
         )
 
 

@@ -2,7 +2,7 @@
 
 import ast
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from msgspec import Struct
@@ -14,6 +14,7 @@ from nexus.outcomes.signals.weights import QUICK_SECONDS, Evidence
 COLUMNS = ("programmer_id", "timestamp", "task_name", "request", "response", "copy_events")
 _MAX_FIELD = 1 << 24
 FENCE = "```"
+REPEATED = frozenset({FollowUp.ASKED_AGAIN, FollowUp.REGENERATED})
 
 
 class Turn(Struct, frozen=True):
@@ -34,11 +35,15 @@ class Turn(Struct, frozen=True):
 
 
 class Followed(Struct, frozen=True):
-    """A turn whose conversation went on. `gap` is seconds to the next turn."""
+    """A turn whose conversation went on. `gap` is seconds to the next turn.
+
+    `kind` is by the product's rules, `label` by hand (None: not labelled).
+    """
 
     turn: Turn
     kind: FollowUp
     gap: float
+    label: FollowUp | None = None
 
     @property
     def quick(self) -> bool:
@@ -47,9 +52,14 @@ class Followed(Struct, frozen=True):
         return self.kind is not FollowUp.ERROR_REPORT and least <= self.gap < most and self.turn.code
 
     @property
+    def known(self) -> FollowUp:
+        """The kind by hand where there is a label, else by the rules."""
+        return self.label or self.kind
+
+    @property
     def evidence(self) -> Evidence:
         """The weighted signals, as the reader sees them."""
-        repeated = self.kind in {FollowUp.ASKED_AGAIN, FollowUp.REGENERATED}
+        repeated = self.kind in REPEATED
         return Evidence(repeated=repeated, quick=self.quick, failed=self.kind is FollowUp.ERROR_REPORT)
 
 
@@ -83,8 +93,8 @@ def _turn(row: dict[str, str]) -> Turn:
     )
 
 
-def follow_ups(turns: Sequence[Turn]) -> list[Followed]:
-    """Every turn that a later one of its conversation follows, with its kind by the product's rules."""
+def follow_ups(turns: Sequence[Turn], labels: Mapping[str, FollowUp]) -> list[Followed]:
+    """Every turn that a later one of its conversation follows."""
     by_conversation: dict[tuple[str, str], list[Turn]] = {}
     for turn in turns:
         by_conversation.setdefault((turn.programmer, turn.task), []).append(turn)
@@ -94,7 +104,7 @@ def follow_ups(turns: Sequence[Turn]) -> list[Followed]:
             for later in conversation[position + 1 :]:
                 kind = _kind(turn, later)
                 if kind is not None:
-                    found.append(Followed(turn, kind, later.time - turn.time))
+                    found.append(Followed(turn, kind, later.time - turn.time, labels.get(turn.id)))
                     break
     return found
 

@@ -1,4 +1,4 @@
-"""Logistic regression and the measures of a probability's worth, in plain Python."""
+"""The measures of a probability's worth, folds and intervals, in plain Python."""
 
 import math
 import random
@@ -6,52 +6,7 @@ from collections.abc import Callable, Sequence
 
 from msgspec import Struct
 
-_STEPS = 50
-_TINY = 1e-9
 BINS = 10
-
-
-def sigmoid(score: float) -> float:
-    return 1.0 / (1.0 + math.exp(-max(-30.0, min(30.0, score))))
-
-
-def fit_logistic(
-    rows: Sequence[Sequence[float]], labels: Sequence[bool], *, penalty: float = 1.0
-) -> list[float]:
-    """Weights by Newton's method: the intercept first (not penalised), then one per column (ridge)."""
-    data = [(1.0, *row) for row in rows]
-    size = len(data[0])
-    weights = [0.0] * size
-    for _ in range(_STEPS):
-        gradient = [0.0] + [-penalty * weight for weight in weights[1:]]
-        hessian = [[0.0] * size for _ in range(size)]
-        for at in range(size):
-            hessian[at][at] = penalty if at else _TINY
-        for row, label in zip(data, labels, strict=True):
-            chance = sigmoid(sum(weight * value for weight, value in zip(weights, row, strict=True)))
-            for i, value in enumerate(row):
-                gradient[i] += (label - chance) * value
-                for j, other in enumerate(row):
-                    hessian[i][j] += chance * (1 - chance) * value * other
-        step = _solve(hessian, gradient)
-        weights = [weight + change for weight, change in zip(weights, step, strict=True)]
-        if max(abs(change) for change in step) < _TINY:
-            break
-    return weights
-
-
-def _solve(matrix: list[list[float]], right: list[float]) -> list[float]:
-    """Gauss and Jordan, with pivoting."""
-    rows = [[*row, value] for row, value in zip(matrix, right, strict=True)]
-    size = len(rows)
-    for at in range(size):
-        pivot = max(range(at, size), key=lambda row: abs(rows[row][at]))
-        rows[at], rows[pivot] = rows[pivot], rows[at]
-        for other in range(size):
-            if other != at:
-                factor = rows[other][at] / rows[at][at]
-                rows[other] = [a - factor * b for a, b in zip(rows[other], rows[at], strict=True)]
-    return [row[size] / row[at] for at, row in enumerate(rows)]
 
 
 def average_precision(scores: Sequence[float], labels: Sequence[bool]) -> float:

@@ -1,33 +1,32 @@
 """The tables of the evaluation: each signal alone, the classifier, and the kinds beside the hand labels."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from statistics import fmean
 from time import perf_counter
 
 from msgspec import Struct
 
-from bench.eval_signals_data import Followed, Turn
+from bench.eval_signals_data import REPEATED, Followed, Turn
 from bench.eval_signals_stats import (
     Interval,
     average_precision,
     bootstrap,
     brier,
     calibration_error,
-    fit_logistic,
     folds,
 )
 from nexus.outcomes.outcome import InferredKind
 from nexus.outcomes.signals.kinds import FollowUp
 from nexus.outcomes.signals.reader import SignalReader
-from nexus.outcomes.signals.weights import MIN_RELIABILITY, Evidence, Weights, judge
+from nexus.outcomes.signals.weights import MIN_RELIABILITY, Rates, judge, reliability
 
 FOLDS = 10
 HELD_OUT = 0.3
 PRIOR = 10.0
 """A signal's rate is drawn towards the base rate as if by so many more answers."""
 QUICK = "quick_follow_up"
-REPEATED = "asked_again or regenerated"
+PUT_AGAIN = "asked_again or regenerated"
 
 
 class SignalRow(Struct, frozen=True):
@@ -36,6 +35,7 @@ class SignalRow(Struct, frozen=True):
     `says` is the verdict its lift speaks for. `precision` and `recall` are of that verdict; `pr_auc`, `ece`
     and `brier` of probabilities from other programmers' answers, means over the seeds; `pr_auc_base` and
     `brier_base` are what the base rate alone gets. `reliability` is the part of the doubt that it removes.
+    `passes`: the interval of `lift_all` excludes 1, and the reliability is enough.
     """
 
     name: str
@@ -54,7 +54,7 @@ class SignalRow(Struct, frozen=True):
     brier: float
     brier_base: float
     reliability: float
-    weighted: bool
+    passes: bool
 
 
 class ClassifierRow(Struct, frozen=True):
@@ -98,21 +98,22 @@ class Replay(Struct, frozen=True):
     read_us_p95: float
 
 
-def signal_members(follow_ups: Sequence[Followed]) -> dict[str, list[bool]]:
-    """For each signal, which follow-ups give it."""
-    members = {kind.value: [entry.kind is kind for entry in follow_ups] for kind in FollowUp}
-    members[REPEATED] = [entry.evidence.repeated for entry in follow_ups]
+def signal_members(follow_ups: Sequence[Followed], *, by_hand: bool) -> dict[str, list[bool]]:
+    """For each signal, which follow-ups give it; the kinds by the rules, or by hand where labelled."""
+    kinds = [entry.known if by_hand else entry.kind for entry in follow_ups]
+    members = {kind.value: [found is kind for found in kinds] for kind in FollowUp}
+    members[PUT_AGAIN] = [found in REPEATED for found in kinds]
     members[QUICK] = [entry.quick for entry in follow_ups]
     return members
 
 
-def signal_rows(follow_ups: Sequence[Followed], seeds: Sequence[int]) -> list[SignalRow]:
-    """A row for each signal that occurs."""
+def signal_rows(follow_ups: Sequence[Followed], seeds: Sequence[int], *, by_hand: bool) -> list[SignalRow]:
+    """A row for each signal that occurs among answers with code."""
     coded = [entry for entry in follow_ups if entry.turn.code]
-    everywhere = signal_members(follow_ups)
+    everywhere = signal_members(follow_ups, by_hand=by_hand)
     return [
         _signal_row(name, (coded, fires), (follow_ups, everywhere[name]), seeds)
-        for name, fires in signal_members(coded).items()
+        for name, fires in signal_members(coded, by_hand=by_hand).items()
         if any(fires)
     ]
 
@@ -133,9 +134,8 @@ def _signal_row(
     positive = lift > 1
     right, total = (hits, sum(labels)) if positive else (count - hits, len(labels) - sum(labels))
     measures = [_alone(coded, fires, positive=positive, seed=seed) for seed in seeds]
-    reliability = _reliability(_shrunken(hits, count, base), base)
-    both = (interval.low, interval_all.low) if positive else (interval.high, interval_all.high)
-    clear = all(end > 1 for end in both) if positive else all(end < 1 for end in both)
+    removed = reliability(_shrunken(hits, count, base), base)
+    clear = interval_all.low > 1 if positive else interval_all.high < 1
     return SignalRow(
         name=name,
         count=count,
@@ -152,8 +152,8 @@ def _signal_row(
         ece=fmean(one[1] for one in measures),
         brier=fmean(one[2] for one in measures),
         brier_base=base * (1 - base),
-        reliability=reliability,
-        weighted=clear and reliability >= MIN_RELIABILITY,
+        reliability=removed,
+        passes=clear and removed >= MIN_RELIABILITY,
     )
 
 
@@ -171,12 +171,6 @@ def _lift(entries: Sequence[Followed], fires: Sequence[bool], seed: int) -> tupl
 
 def _shrunken(hits: int, count: int, base: float) -> float:
     return (hits + PRIOR * base) / (count + PRIOR)
-
-
-def _reliability(rate: float, base: float) -> float:
-    if not 0 < base < 1:
-        return 0.0
-    return (rate - base) / (1 - base) if rate > base else (base - rate) / base
 
 
 def _alone(
@@ -212,29 +206,32 @@ def _cross_validated(
     return chances
 
 
-def _columns(evidence: Evidence) -> tuple[float, float, float]:
-    return float(evidence.repeated), float(evidence.quick), float(evidence.failed)
-
-
-def fit_weights(entries: Sequence[Followed]) -> Weights:
-    """A logistic regression on the three weighted signals, with a ridge penalty of 1.
-
-    Fitted to the label itself, its output is the calibrated probability; no second scaling follows.
-    """
-    rows = [_columns(entry.evidence) for entry in entries]
+def fit_rates(entries: Sequence[Followed]) -> Rates:
+    """The rates of the weighted signals, drawn towards the base rate; asked again by hand where labelled."""
     labels = [entry.turn.adopted for entry in entries]
-    return Weights(fmean(labels), *fit_logistic(rows, labels))
+    base = fmean(labels)
+
+    def rate(fires: Sequence[bool]) -> float:
+        found = [label for label, fired in zip(labels, fires, strict=True) if fired]
+        return _shrunken(sum(found), len(found), base)
+
+    return Rates(
+        base=base,
+        repeated=rate([entry.known in REPEATED for entry in entries]),
+        quick=rate([entry.quick for entry in entries]),
+        failed=rate([entry.evidence.failed for entry in entries]),
+    )
 
 
 def cross_validated(entries: Sequence[Followed], seeds: Sequence[int]) -> ClassifierRow:
     """The classifier on programmers it was not fitted to, in turn; means over the seeds."""
     results = []
     for seed in seeds:
-        pairs: list[tuple[Followed, Weights]] = []
+        pairs: list[tuple[Followed, Rates]] = []
         for part in folds([entry.turn.programmer for entry in entries], FOLDS, seed):
             inside = set(part)
-            weights = fit_weights([entry for at, entry in enumerate(entries) if at not in inside])
-            pairs.extend((entries[at], weights) for at in part)
+            rates = fit_rates([entry for at, entry in enumerate(entries) if at not in inside])
+            pairs.extend((entries[at], rates) for at in part)
         results.append(_classified(pairs))
     return _mean(results)
 
@@ -245,21 +242,21 @@ def held_out(entries: Sequence[Followed], seeds: Sequence[int]) -> ClassifierRow
     for seed in seeds:
         parts = folds([entry.turn.programmer for entry in entries], FOLDS, seed)
         test = {at for part in parts[: round(HELD_OUT * len(parts))] for at in part}
-        weights = fit_weights([entry for at, entry in enumerate(entries) if at not in test])
-        results.append(_classified([(entries[at], weights) for at in sorted(test)]))
+        rates = fit_rates([entry for at, entry in enumerate(entries) if at not in test])
+        results.append(_classified([(entries[at], rates) for at in sorted(test)]))
     return _mean(results)
 
 
-def as_shipped(entries: Sequence[Followed], weights: Weights) -> ClassifierRow:
-    """Fixed weights on all entries."""
-    return _classified([(entry, weights) for entry in entries])
+def as_shipped(entries: Sequence[Followed], rates: Rates) -> ClassifierRow:
+    """Fixed rates on all entries."""
+    return _classified([(entry, rates) for entry in entries])
 
 
-def _classified(pairs: Sequence[tuple[Followed, Weights]]) -> ClassifierRow:
+def _classified(pairs: Sequence[tuple[Followed, Rates]]) -> ClassifierRow:
     labels = [entry.turn.adopted for entry, _ in pairs]
     base = fmean(labels)
-    chances = [weights.adopted(entry.evidence) for entry, weights in pairs]
-    verdicts = [judge(entry.evidence, weights) for entry, weights in pairs]
+    chances = [rates.adopted(entry.evidence) for entry, rates in pairs]
+    verdicts = [judge(entry.evidence, rates) for entry, rates in pairs]
     known = [(verdict.accepted, label) for verdict, label in zip(verdicts, labels, strict=True) if verdict]
     rejected = [not label for accepted, label in known if not accepted]
     accepted = [label for accepted, label in known if accepted]
@@ -270,7 +267,7 @@ def _classified(pairs: Sequence[tuple[Followed, Weights]]) -> ClassifierRow:
         pr_auc_rejected=average_precision([-chance for chance in chances], [not label for label in labels]),
         ece=calibration_error(chances, labels),
         brier=brier(chances, labels),
-        brier_base=brier([weights.base_rate for _, weights in pairs], labels),
+        brier_base=brier([rates.base for _, rates in pairs], labels),
         coverage=len(known) / len(pairs),
         rejected=len(rejected),
         rejected_precision=_share(rejected),
@@ -293,9 +290,9 @@ def _mean(rows: Sequence[ClassifierRow]) -> ClassifierRow:
     return ClassifierRow(*means)
 
 
-def kind_rows(follow_ups: Sequence[Followed], labels: Mapping[str, FollowUp]) -> tuple[float, list[KindRow]]:
+def kind_rows(follow_ups: Sequence[Followed]) -> tuple[float, list[KindRow]]:
     """The share of labelled follow-ups whose kind the rules find, and a row per kind."""
-    known = [(labels[entry.turn.id], entry.kind) for entry in follow_ups if entry.turn.id in labels]
+    known = [(entry.label, entry.kind) for entry in follow_ups if entry.label is not None]
     if not known:
         return math.nan, []
     rows = []

@@ -6,9 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nexus.outcomes.signals.hashing import AnswerHasher
-from nexus.outcomes.signals.kinds import FollowUp, classify, similarity
+from nexus.outcomes.signals.kinds import FollowUp, classify
 from nexus.outcomes.signals.messages import ChatMessage
 from nexus.outcomes.signals.reader import SignalReader
+from nexus.outcomes.signals.words import Terms
 
 KEY = b"k" * 32
 TEXTS = st.text(st.sampled_from("<think>/ \nabc"), max_size=60)
@@ -45,10 +46,10 @@ def test_every_text_has_a_kind(said, asked):
 
 
 @given(st.text(max_size=200), st.text(max_size=200))
-def test_similarity_is_symmetric_and_bounded(one, other):
+def test_likeness_is_symmetric_and_bounded(one, other):
     """In [0, 1], whichever comes first."""
-    assert 0.0 <= similarity(one, other) <= 1.0
-    assert similarity(one, other) == similarity(other, one)
+    assert 0.0 <= Terms(one).likeness(Terms(other)) <= 1.0
+    assert Terms(one).likeness(Terms(other)) == Terms(other).likeness(Terms(one))
 
 
 @given(

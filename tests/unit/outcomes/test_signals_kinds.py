@@ -4,7 +4,8 @@ import time
 
 import pytest
 
-from nexus.outcomes.signals.kinds import FollowUp, classify, similarity
+from nexus.outcomes.signals.kinds import FollowUp, classify
+from nexus.outcomes.signals.words import Terms, dice, held
 
 ASKED = ["how do I sort a list of tuples by the second element?"]
 
@@ -65,12 +66,36 @@ def test_stop_words_alone_can_be_asked_again():
     assert classify(["how do you do this"], ["how do you do that"]) is not FollowUp.ASKED_AGAIN
 
 
-def test_similarity_has_its_bounds():
+@pytest.mark.parametrize(
+    ("asked", "said", "same"),
+    [
+        ("how to get the length of a numpy array", "numpy array length", True),
+        ("split a string by delimiters", "split a string by multiple delimiters using regex", True),
+        ("how do I drop a column in pandas", "how do I add a column in pandas", False),
+        ("what is the capital of France?", "what is the capital of Japan?", False),
+        ("sort", "how would I go about sorting very large files of numbers that do not fit in memory", False),
+    ],
+)
+def test_a_word_exchanged_is_another_question(asked, said, same):
+    """Saying more or less is asking again; the next question of the same form is not."""
+    assert (classify([said], [asked]) is FollowUp.ASKED_AGAIN) is same
+
+
+def test_likeness_has_its_bounds():
     """1 for the same words, 0 for no common ones or none at all."""
-    assert similarity("Sort the list", "sort the LIST!") == 1.0
-    assert similarity("sort", "xyz") == 0.0
-    assert similarity("", "") == 0.0
-    assert 0.3 < similarity("sort a list by key", "sort a list by value") < 1.0
+    assert Terms("Sort the list").likeness(Terms("sort the LIST!")) == 1.0
+    assert Terms("sort").likeness(Terms("xyz")) == 0.0
+    assert Terms("").likeness(Terms("")) == 0.0
+    assert 0.3 < Terms("sort a list by key").likeness(Terms("sort a list by value")) < 1.0
+
+
+def test_sets_are_compared_by_hand():
+    """Dice's coefficient, and one set held by another to more than three quarters."""
+    assert dice({1, 2, 3}, {2, 3, 4}) == pytest.approx(2 / 3)
+    assert dice(set(), set()) == 0.0
+    assert held({1, 2, 3, 4, 5}, {1, 2, 3, 4, 6, 7})
+    assert not held({1, 2, 3, 4}, {1, 2, 3, 5})
+    assert not held(set(), {1})
 
 
 @pytest.mark.parametrize(

@@ -4,20 +4,17 @@ The key is random, made per process and never written anywhere, so a hash says n
 """
 
 import hashlib
-import re
 import secrets
 from collections.abc import Sequence
-from itertools import islice
 
 from msgspec import Struct
 
 from nexus.outcomes.signals.messages import MAX_CHARS, MAX_MESSAGES, ChatMessage
+from nexus.outcomes.signals.words import stems, words
 
 DIGEST_BYTES = 16
 SKETCH_WORDS = 32
-"""So many different words of a question are hashed for its sketch."""
-_SKETCH_CHARS = 1000
-_WORD = re.compile(r"\w+")
+"""So many stems of a question are hashed for its sketch."""
 _OPEN = "<think>"
 _CLOSE = "</think>"
 _UNDECIDED, _THINKING, _PLAIN = range(3)
@@ -97,7 +94,7 @@ class Conversation(Struct, frozen=True, gc=False):
 
     `whole` covers all messages, `before_answer` those before the last assistant message, `before_question`
     those before the last user message (None where there is no such message). `turns` counts the assistant
-    messages. `question` is a sketch of the last user message, the hashes of its words; it is empty in a
+    messages. `question` is a sketch of the last user message, the hashes of its stems; it is empty in a
     conversation's first turn, which nobody needs it for.
     """
 
@@ -130,8 +127,8 @@ def hash_conversation(key: bytes, messages: Sequence[ChatMessage]) -> Conversati
             asked = text
         turns += message.role == "assistant"
         running.update(f"\0{message.role}\0{len(text)}\0{text}".encode("utf-8", "surrogatepass"))
-    words = sketch(key, asked) if turns else frozenset()
-    return Conversation(running.digest(), before_answer, before_question, words, turns)
+    question_stems = sketch(key, asked) if turns else frozenset()
+    return Conversation(running.digest(), before_answer, before_question, question_stems, turns)
 
 
 def hash_answer(key: bytes, message: ChatMessage) -> tuple[bytes, int]:
@@ -144,21 +141,14 @@ def hash_answer(key: bytes, message: ChatMessage) -> tuple[bytes, int]:
 
 
 def sketch(key: bytes, text: str) -> frozenset[int]:
-    """64-bit keyed hashes of the first different words of a text."""
-    words = dict.fromkeys(_WORD.findall(text[:_SKETCH_CHARS].lower()))
+    """64-bit keyed hashes of the stems of a text's words, of 32 stems at most."""
     fresh = hashlib.blake2b(key=key, digest_size=8)  # a copy is cheaper than a new one with its key
     hashes = []
-    for word in islice(words, SKETCH_WORDS):
+    for stem in sorted(stems(words(text)))[:SKETCH_WORDS]:
         one = fresh.copy()
-        one.update(word.encode("utf-8", "surrogatepass"))
+        one.update(stem.encode("utf-8", "surrogatepass"))
         hashes.append(int.from_bytes(one.digest(), "big"))
     return frozenset(hashes)
-
-
-def overlap(one: frozenset[int], other: frozenset[int]) -> float:
-    """Dice's coefficient of two sets, in [0, 1]; 0 where both are empty."""
-    total = len(one) + len(other)
-    return 2 * len(one & other) / total if total else 0.0
 
 
 def _last(messages: Sequence[ChatMessage], role: str) -> int:

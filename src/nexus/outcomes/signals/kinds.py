@@ -8,16 +8,14 @@ import re
 from collections.abc import Sequence
 from enum import StrEnum
 
-SIMILAR = 0.5
-"""Questions at least this similar are the same question put again."""
+from nexus.outcomes.signals.words import COMPARE_CHARS, Terms, held
+
+SIMILAR = 0.4
+"""Questions at least this alike, the words of one held by the other, are the same question put again."""
 _EARLIER_QUESTIONS = 3
 _LOOK_CHARS = 4000
-_COMPARE_CHARS = 1000
 _SHORT_CHARS = 200
-_RUN = 4
-_STEM = 5
 
-_WORD = re.compile(r"\w+")
 _ERROR = re.compile(
     r"traceback \(most recent|\b\w*(?:error|exception)\b\s*:|errors?:"
     r"|\b(?:not defined|no attribute|segmentation fault|syntax error|command failed|panicked at)\b"
@@ -64,13 +62,6 @@ _PASTED = re.compile(
     r"^[ \t]*(?:def|class|import|from|for|while|if|return|function|const|let|var|fn|#include)\b.*[(=:;]",
     re.MULTILINE,
 )
-_STOP_WORDS = frozenset(
-    _WORD.findall(
-        "a an the of in on to for with and or is are be it this that i me my you your how do does can could "
-        "would what which if from by as at so not no python code write function give get given need want "
-        "please wait mean just only using use program method way"
-    )
-)
 
 
 class FollowUp(StrEnum):
@@ -98,7 +89,7 @@ def classify(said: Sequence[str], asked: Sequence[str]) -> FollowUp:
         return FollowUp.ERROR_REPORT
     if len(last) < _SHORT_CHARS and _THANKS.match(last):
         return FollowUp.THANKS
-    if _CORRECTION.search(everything[:_COMPARE_CHARS]):
+    if _CORRECTION.search(everything[:COMPARE_CHARS]):
         return FollowUp.CORRECTED
     if _asked_before(last, asked):
         return FollowUp.ASKED_AGAIN
@@ -107,47 +98,15 @@ def classify(said: Sequence[str], asked: Sequence[str]) -> FollowUp:
     return FollowUp.BUILT_ON if _BUILDING.search(everything) else FollowUp.MOVED_ON
 
 
-def similarity(one: str, other: str) -> float:
-    """How similar two questions are, in [0, 1].
-
-    The mean of two Dice coefficients: of four-letter runs, and of the stems (first five letters) of words
-    that are not stop words.
-    """
-    return _likeness(_Terms(one), _Terms(other))
-
-
-class _Terms:
-    __slots__ = ("_joined", "stems")
-
-    def __init__(self, text: str) -> None:
-        words = _WORD.findall(text[:_COMPARE_CHARS].lower())
-        self._joined = " ".join(words)
-        self.stems = {word[:_STEM] for word in words if len(word) > 1 and word not in _STOP_WORDS}
-
-    def runs(self) -> set[str]:
-        joined = self._joined
-        return {joined[at : at + _RUN] for at in range(max(1, len(joined) - _RUN + 1))} if joined else set()
-
-
-def _likeness(one: _Terms, other: _Terms) -> float:
-    return (_dice(one.runs(), other.runs()) + _dice(one.stems, other.stems)) / 2
-
-
-def _dice(one: set[str], other: set[str]) -> float:
-    total = len(one) + len(other)
-    return 2 * len(one & other) / total if total else 0.0
-
-
 def _asked_before(message: str, asked: Sequence[str]) -> bool:
-    if not any(letter.isalpha() for letter in message[:_COMPARE_CHARS]):
+    if not any(letter.isalpha() for letter in message[:COMPARE_CHARS]):
         return False
     if "\n" in message and _PASTED.search(message[:_LOOK_CHARS]):
         # Two versions of somebody's program are similar, but not the same question.
         return any(message == earlier.strip() for earlier in asked[-_EARLIER_QUESTIONS:])
-    ours = _Terms(message)
+    ours = Terms(message)
     for earlier in asked[-_EARLIER_QUESTIONS:]:
-        theirs = _Terms(earlier)
-        # Without a common stem the likeness cannot be over a half, and the runs need not be compared.
-        if ours.stems & theirs.stems and _likeness(ours, theirs) >= SIMILAR:
+        theirs = Terms(earlier)
+        if held(ours.stems, theirs.stems) and ours.likeness(theirs) >= SIMILAR:
             return True
     return message in asked[-_EARLIER_QUESTIONS:]

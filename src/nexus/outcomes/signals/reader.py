@@ -11,7 +11,6 @@ from nexus.outcomes.signals.hashing import (
     hash_answer,
     hash_conversation,
     new_key,
-    overlap,
 )
 from nexus.outcomes.signals.kinds import FollowUp, classify
 from nexus.outcomes.signals.memory import AnswerMemory, Remembered
@@ -24,6 +23,7 @@ from nexus.outcomes.signals.weights import (
     Evidence,
     judge,
 )
+from nexus.outcomes.signals.words import dice, held
 
 CAPACITY = 10_000
 TTL_SECONDS = 24 * 3600.0
@@ -31,8 +31,8 @@ REGENERATE_SECONDS = 600.0
 """The same messages later than this are a new request, not a second try."""
 MAX_REPEATS = 2
 """Messages that keep coming are a program's, not those of somebody who dislikes the answer."""
-SAME_QUESTION = 0.6
-"""Dice's coefficient of two sketches from which on an edited question counts as the same."""
+SAME_QUESTION = 0.5
+"""Dice's coefficient of two sketches from which on an edited question, held by the other, is the same one."""
 
 
 class Signal(Struct, frozen=True):
@@ -134,7 +134,10 @@ class SignalReader:
         if messages[-1].role != "user" or conversation.before_question is None:
             return None
         entry = self._memory.after_opening(conversation.before_question, now)
-        if entry is None or overlap(entry.conversation.question, conversation.question) < SAME_QUESTION:
+        if entry is None:
+            return None
+        before, after = entry.conversation.question, conversation.question
+        if not held(before, after) or dice(before, after) < SAME_QUESTION:
             return None
         answer = next(message for message in reversed(messages) if message.role == "assistant")
         return entry if self._find(answer, conversation.before_answer, now) is not None else None

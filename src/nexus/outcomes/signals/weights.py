@@ -1,11 +1,8 @@
 """What each signal is worth. The numbers are those of `make eval-signals`; see docs/signals.md.
 
-The target is adoption: did the person copy something from the answer? P(adopted) is a logistic function of
-the signals that were seen. A signal is weighted only where the 90 % interval of its lift excludes 1, among
-all answers and among those with code, and only where it removes enough of the doubt (`MIN_RELIABILITY`).
+The target is adoption: did the person copy something from the answer? A signal is weighted only where the
+90 % interval of its lift excludes 1, and only where it removes enough of the doubt (`MIN_RELIABILITY`).
 """
-
-import math
 
 from msgspec import Struct
 
@@ -31,25 +28,24 @@ class Evidence(Struct, frozen=True, gc=False):
     failed: bool = False
 
 
-class Weights(Struct, frozen=True, gc=False):
-    """A logistic function's weights. `base_rate` is P(adopted) over all answers that were followed up."""
+class Rates(Struct, frozen=True, gc=False):
+    """P(adopted) of answers with each signal, and of all that were followed up (`base`). In (0, 1)."""
 
-    base_rate: float
-    intercept: float
+    base: float
     repeated: float
     quick: float
     failed: float
 
     def adopted(self, evidence: Evidence) -> float:
-        """P(adopted) in (0, 1)."""
-        score = self.intercept
-        score += (
-            self.repeated * evidence.repeated + self.quick * evidence.quick + self.failed * evidence.failed
-        )
-        return 1.0 / (1.0 + math.exp(-score))
+        """P(adopted). Of several signals the first of failed, quick, repeated decides; of none, the base."""
+        if evidence.failed:
+            return self.failed
+        if evidence.quick:
+            return self.quick
+        return self.repeated if evidence.repeated else self.base
 
 
-SHIPPED = Weights(base_rate=0.385, intercept=-0.30, repeated=-0.56, quick=-0.97, failed=0.92)
+SHIPPED = Rates(base=0.385, repeated=0.285, quick=0.216, failed=0.577)
 
 
 class Verdict(Struct, frozen=True, gc=False):
@@ -65,13 +61,16 @@ class Verdict(Struct, frozen=True, gc=False):
     reliability: float
 
 
-def judge(evidence: Evidence, weights: Weights = SHIPPED) -> Verdict | None:
+def judge(evidence: Evidence, rates: Rates = SHIPPED) -> Verdict | None:
     """The verdict on an answer, None where the evidence says too little. No evidence: always None."""
-    if not (evidence.repeated or evidence.quick or evidence.failed):
-        return None
-    probability, base = weights.adopted(evidence), weights.base_rate
-    accepted = probability > base
-    removed = (probability - base) / (1 - base) if accepted else (base - probability) / base
+    chance, base = rates.adopted(evidence), rates.base
+    removed = reliability(chance, base)
     if removed < MIN_RELIABILITY:
         return None
-    return Verdict(accepted, probability if accepted else 1 - probability, removed)
+    accepted = chance > base
+    return Verdict(accepted, chance if accepted else 1 - chance, removed)
+
+
+def reliability(rate: float, base: float) -> float:
+    """The part of the doubt that a signal removes: 0 at the base rate, 1 at certainty, either way."""
+    return (rate - base) / (1 - base) if rate > base else (base - rate) / base
