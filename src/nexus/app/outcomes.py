@@ -3,7 +3,6 @@
 import asyncio
 import logging
 from collections.abc import Callable
-from pathlib import Path
 
 from nexus.config.model import Config
 from nexus.core.clock import Clock
@@ -14,11 +13,11 @@ from nexus.core.request import Surface
 from nexus.ledger.open import open_ledger
 from nexus.ledger.writer import LedgerWriter
 from nexus.outcomes import CallDetails, OutcomeTracker
+from nexus.outcomes.profile_file import PROFILES_FILE
 from nexus.server.service import Periodic
 from nexus.telemetry.outcomes import OutcomeCounts
 
 _log = logging.getLogger("nexus.outcomes")
-PROFILES_FILE = "profiles.json"
 NO_LEDGER = "none"
 _SWEEP_SECONDS = 0.25
 _SWEEP_AT_ONCE = 500
@@ -206,11 +205,6 @@ class Outcomes:
             self._save_failed = True
         else:
             self._save_failed = False
-
-
-def profiles_path(data_dir: Path) -> Path:
-    """Where a gateway with this data directory keeps its profiles."""
-    return data_dir / PROFILES_FILE
 
 
 def _last(outcome: RequestOutcome) -> AttemptOutcome | None:

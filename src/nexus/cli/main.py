@@ -19,6 +19,7 @@ _VERBS = (
     "health",
     "stats",
     "explain",
+    "profiles",
     "ledger",
     "completions",
 )

@@ -16,6 +16,8 @@ from nexus.outcomes.profile import ModelProfile
 from nexus.outcomes.tally import Tallies, add_all, from_profile, publish
 
 _LOG = logging.getLogger(__name__)
+PROFILES_FILE = "profiles.json"
+"""The name of the file in a data directory."""
 _LOCK_TRIES = 200
 _LOCK_PAUSE_SECONDS = 0.05
 
@@ -46,6 +48,15 @@ class ProfileFile:
             # Only under the lock: otherwise another process may be about to repair what is moved away here.
             with self._locked():
                 return self._content_or_aside({})
+
+    def look(self) -> list[ModelProfile]:
+        """The profiles in the file, which stays as it is; nothing where there is none.
+
+        Raises:
+            ValueError: it is damaged.
+            OSError: it can't be read.
+        """
+        return [publish(model_id, tally) for model_id, tally in sorted(self._content().items())]
 
     def merge(self, changes: Tallies, known: Tallies) -> Tallies:
         """Add changes to what the file holds, and return that. OSError if it can't be written.

@@ -10,16 +10,9 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 from starlette.routing import Route
 
-from nexus.core.request import Request, Task
-from nexus.outcomes import (
-    CodeOutcome,
-    InferredKind,
-    InferredOutcome,
-    ModelProfile,
-    OutcomeTracker,
-    SignalResult,
-    TaskStats,
-)
+from nexus.core.request import Request
+from nexus.outcomes import CodeOutcome, InferredKind, InferredOutcome, OutcomeTracker, SignalResult
+from nexus.outcomes.shown import ShownProfiles, shown_profile
 from nexus.server.answers import ApiError, json_response
 
 MAX_OUTCOMES = 1000
@@ -48,47 +41,19 @@ class ShownResults(Struct, frozen=True):
     results: tuple[ShownResult, ...]
 
 
-class ShownTask(Struct, frozen=True):
-    """One model at one kind of task."""
+class GivenOutcome(Struct, forbid_unknown_fields=True):
+    """What became of one answer: either `outcome`, with how sure that is, or `code_outcome`."""
 
-    calls: int
-    successes: int
-    failures: int
-    success_rate: float
-    avg_latency_ms: float
-    ema_quality: float
-
-
-class ShownProfile(Struct, frozen=True):
-    """One model. `excluded`: a rate limit keeps it from being chosen now. `updated_at` is Unix time."""
-
-    model_id: str
-    total_calls: int
-    success_count: int
-    fail_count: int
-    success_rate: float
-    avg_latency_ms: float
-    total_latency_ms: float
-    total_input_tokens: int
-    total_output_tokens: int
-    ema_quality: float
-    quality_per_1k_tokens: float
-    task_stats: dict[str, ShownTask]
-    excluded: bool
-    updated_at: float
-
-
-class ShownProfiles(Struct, frozen=True):
-    """All profiles, by model id."""
-
-    profiles: tuple[ShownProfile, ...]
-
-
-class _Given(Struct, forbid_unknown_fields=True):
     trace_id: str
     outcome: InferredKind | None = None
     confidence: float | None = None
     code_outcome: CodeOutcome | None = None
+
+
+class GivenOutcomes(Struct, forbid_unknown_fields=True):
+    """Several at once, at most 1,000."""
+
+    outcomes: list[GivenOutcome]
 
 
 class OutcomesSurface:
@@ -146,44 +111,13 @@ class OutcomesSurface:
         return ShownResult(trace_id, result.applied, UNSET if result.reason is None else result.reason)
 
 
-def shown_profile(profile: ModelProfile, *, excluded: bool) -> ShownProfile:
-    """A profile as it is answered and printed."""
-    return ShownProfile(
-        model_id=profile.model_id,
-        total_calls=profile.total_calls,
-        success_count=profile.success_count,
-        fail_count=profile.fail_count,
-        success_rate=profile.success_rate(),
-        avg_latency_ms=profile.avg_latency_ms(),
-        total_latency_ms=profile.total_latency_ms,
-        total_input_tokens=profile.total_input_tokens,
-        total_output_tokens=profile.total_output_tokens,
-        ema_quality=profile.ema_quality,
-        quality_per_1k_tokens=profile.quality_per_1k_tokens,
-        task_stats={Task(task).value: _shown_task(stats) for task, stats in profile.task_stats.items()},
-        excluded=excluded,
-        updated_at=profile.updated_at,
-    )
-
-
-def _shown_task(stats: TaskStats) -> ShownTask:
-    return ShownTask(
-        calls=stats.calls,
-        successes=stats.successes,
-        failures=stats.failures,
-        success_rate=stats.success_rate(),
-        avg_latency_ms=stats.avg_latency_ms,
-        ema_quality=stats.ema_quality,
-    )
-
-
 def _signal(tracker: OutcomeTracker, trace_id: str, outcome: InferredOutcome | CodeOutcome) -> SignalResult:
     if isinstance(outcome, CodeOutcome):
         return tracker.record_code_outcome(trace_id, outcome)
     return tracker.record_inferred_outcome(trace_id, outcome)
 
 
-def _read(body: bytes) -> tuple[bool, list[tuple[str, _Given]]]:
+def _read(body: bytes) -> tuple[bool, list[tuple[str, GivenOutcome]]]:
     """Whether one outcome was sent alone, and each with its place in the body (empty for the body itself)."""
     try:
         document = msgspec.json.decode(body)
@@ -204,9 +138,9 @@ def _read(body: bytes) -> tuple[bool, list[tuple[str, _Given]]]:
     return False, [(place, _given(each, place)) for place, each in zip(places, several, strict=True)]
 
 
-def _given(value: Any, place: str) -> _Given:
+def _given(value: Any, place: str) -> GivenOutcome:
     try:
-        return msgspec.convert(value, _Given)
+        return msgspec.convert(value, GivenOutcome)
     except msgspec.ValidationError as error:
         sentence, _, where = str(error).partition(" - at `$")
         missing = _MISSING.search(sentence)
@@ -216,7 +150,7 @@ def _given(value: Any, place: str) -> _Given:
         raise _wrong(f"{'`' + param + '`: ' if param else ''}{sentence}.{known}", param) from None
 
 
-def _outcome(given: _Given, place: str) -> InferredOutcome | CodeOutcome:
+def _outcome(given: GivenOutcome, place: str) -> InferredOutcome | CodeOutcome:
     prefix = f"{place}." if place else ""
     if not given.trace_id:
         raise _wrong(f"`{prefix}trace_id` is empty.", f"{prefix}trace_id")
