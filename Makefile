@@ -24,7 +24,7 @@ RUN_STAMP := $(VENV)/.run-$(KEY)
 DEV_STAMP := $(VENV)/.dev-$(KEY)
 PIP := $(BIN)/python -m pip install --quiet
 
-.PHONY: help demo test unit check gates format-check lint types imports sizes reference format bench bench-paced bench-footprint bench-peers soak eval-signals bench-routing lock clean
+.PHONY: help demo test unit check gates format-check lint types imports sizes reference format bench bench-paced bench-footprint bench-peers soak eval-signals eval-auto bench-routing lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 22
@@ -71,6 +71,9 @@ bench: $(DEV_STAMP)  ## throughput, streaming and added latency beside peers (AR
 
 eval-signals: $(DEV_STAMP)  ## measure the follow-up signals (ARGS="--data FILE --seeds 1,2,3 --json PATH")
 	$(BIN)/python -m bench.eval_signals $(ARGS)
+
+eval-auto: $(DEV_STAMP)  ## compare ways to choose a model (ARGS="--data FILE --seeds 1,2,3 --json PATH")
+	$(BIN)/python -m bench.eval_auto $(ARGS)
 
 bench-paced: $(DEV_STAMP)  ## a thousand streams at the pace of a model: added time to first token, lost bytes
 	$(BIN)/python -m bench.paced $(ARGS)

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from nexus.cli.client import Gateway, gateway_options
-from nexus.cli.tables import Column, cell, print_pairs, print_table
+from nexus.cli.tables import Column, cell, percent, print_pairs, print_table
 
 _RANKED = (
     Column("RANK", right=True),
@@ -18,6 +18,18 @@ _RANKED = (
     Column("STATUS"),
     Column("SCORE", right=True),
     Column("MADE OF"),
+)
+_MODELS = (
+    Column("RANK", right=True),
+    Column("MODEL"),
+    Column("UTILITY", right=True),
+    Column("QUALITY (90 %)", right=True),
+    Column("ANSWERS", right=True),
+    Column("PRIOR", right=True),
+    Column("COST", right=True),
+    Column("TIME", right=True),
+    Column("BEST", right=True),
+    Column("PROPENSITY", right=True),
 )
 _EXCLUDED = (
     Column("BACKEND"),
@@ -78,6 +90,9 @@ def _print(decision: Mapping[str, Any]) -> None:
     if decision.get("propensity") is not None:
         pairs.append(("propensity", decision["propensity"]))
     print_pairs(pairs)
+    models: Sequence[Mapping[str, Any]] = decision.get("models") or []
+    if models:
+        print_table(_MODELS, map(_model_row, models), "Models")
     candidates: Sequence[Mapping[str, Any]] = decision.get("candidates") or []
     ranked = [each for each in candidates if each.get("status") != "excluded"]
     excluded = [each for each in candidates if each.get("status") == "excluded"]
@@ -89,6 +104,31 @@ def _print(decision: Mapping[str, Any]) -> None:
         print_table(_EXCLUDED, [[each.get(key) for key in keys] for each in excluded], "Left out")
     if not candidates:
         click.echo("No backend was considered.")
+
+
+def _model_row(model: Mapping[str, Any]) -> Sequence[Any]:
+    """What is known of one model: see docs/auto.md for the terms."""
+    terms: Mapping[str, Any] = model.get("terms") or {}
+    quality, low, high = (terms.get(name) for name in ("quality", "quality_low", "quality_high"))
+    interval = None
+    if all(isinstance(each, int | float) for each in (quality, low, high)):
+        interval = f"{quality:.3f} ({low:.2f} to {high:.2f})"
+    return (
+        model.get("rank"),
+        model.get("model"),
+        _three_digits(model.get("utility")),
+        interval,
+        _rounded(terms.get("samples")),
+        percent(terms.get("prior_share")),
+        _three_digits(terms.get("cost_term")),
+        _three_digits(terms.get("time_term")),
+        percent(terms.get("best")),
+        percent(model.get("propensity")),
+    )
+
+
+def _three_digits(value: Any) -> str | None:
+    return f"{value:.3f}" if isinstance(value, int | float) else None
 
 
 def _ranked_row(candidate: Mapping[str, Any]) -> Sequence[Any]:

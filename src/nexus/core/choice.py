@@ -9,11 +9,15 @@ from nexus.core.request import Task
 
 
 class ModelArm(Struct, frozen=True, gc=False):
-    """One model that could answer. Cost is USD for this request, time in seconds; None: unknown."""
+    """One model that could answer. Cost is USD for this request, time in seconds; None: unknown.
+
+    `factor` multiplies a utility over 0: under 1 for a model that the budget discourages.
+    """
 
     model: str
     cost_usd: float | None = None
     expected_seconds: float | None = None
+    factor: float = 1.0
 
 
 class RankedModel(Struct, frozen=True):

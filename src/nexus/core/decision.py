@@ -4,7 +4,9 @@ from enum import StrEnum
 
 from msgspec import Struct
 
+from nexus.core.choice import RankedModel
 from nexus.core.fleet import BackendView
+from nexus.core.request import Task
 
 
 class Verdict(StrEnum):
@@ -58,6 +60,10 @@ class Decision(Struct, frozen=True):
     decision is (0: the model itself) and `chain_length` how long the chain is, so that a later decision can
     go on from there. `retry_after` is in seconds, None where nothing is known. `saturated`: a backend is not
     among the candidates only because it is at its concurrency limit.
+
+    Where the request left the model open, `models` are those there was to choose from, in the order in which
+    they are tried, `propensity` is the probability with which the first was chosen, and `task` the one it was
+    chosen for; else they are empty and None.
     """
 
     verdict: Verdict
@@ -75,3 +81,6 @@ class Decision(Struct, frozen=True):
     retry_after: float | None = None
     close_names: tuple[str, ...] = ()
     saturated: bool = False
+    models: tuple[RankedModel, ...] = ()
+    propensity: float | None = None
+    task: Task | None = None

@@ -7,6 +7,7 @@ from typing import Literal, cast
 import msgspec
 from msgspec import Struct
 
+from nexus.core.choice import RankedModel
 from nexus.core.decision import Candidate, Decision, Verdict
 from nexus.core.fleet import FleetSnapshot
 from nexus.core.learned import ExpectedTimeSettings
@@ -55,8 +56,23 @@ class ExplainedCandidate(Struct, frozen=True):
     suggested_action: str | None
 
 
-class Explanation(Struct, frozen=True):
-    """The whole decision. `propensity` is the chance the chosen backend had; None where none was chosen."""
+class ExplainedModel(Struct, frozen=True):
+    """One model there was to choose from, and the numbers behind its utility (see `nexus.core.choice`)."""
+
+    model: str
+    rank: int
+    utility: float
+    propensity: float
+    terms: Mapping[str, float]
+
+
+class Explanation(Struct, frozen=True, omit_defaults=True):
+    """The whole decision. `propensity` is the chance the chosen backend had; None where none was chosen.
+
+    Where the request left the model open, `propensity` is the chance the chosen model had, `models` are those
+    there was to choose from, the score of a candidate is its model's utility, and its terms begin with those
+    of its model; `backend_score` is the score within the model. Else there is no `models`.
+    """
 
     request: ExplainedRequest
     outcome: str
@@ -64,6 +80,7 @@ class Explanation(Struct, frozen=True):
     route_reason: str
     candidates: tuple[ExplainedCandidate, ...]
     propensity: float | None
+    models: tuple[ExplainedModel, ...] = ()
 
     def to_dict(self) -> dict[str, object]:
         """The same as plain dicts, lists, strings and numbers."""
@@ -72,7 +89,11 @@ class Explanation(Struct, frozen=True):
 
 def explain(decision: Decision, request: Request, snapshot: FleetSnapshot) -> Explanation:
     """Put a decision into words: every backend of the snapshot appears, with its rank or its exclusion."""
-    candidates = [_ranked(candidate, rank) for rank, candidate in enumerate(decision.candidates, 1)]
+    models = {each.model: each for each in decision.models}
+    candidates = [
+        _ranked(candidate, rank, models.get(candidate.model))
+        for rank, candidate in enumerate(decision.candidates, 1)
+    ]
     candidates.extend(
         _excluded(each.backend, each.model, each.reconciler, each.reason, each.suggested_action)
         for each in decision.rejections
@@ -98,18 +119,30 @@ def explain(decision: Decision, request: Request, snapshot: FleetSnapshot) -> Ex
     )
     return Explanation(
         request=ExplainedRequest(
-            decision.model, decision.resolved_model, request.task.value, request.needs, constraints
+            decision.model,
+            decision.resolved_model,
+            (decision.task or request.task).value,
+            request.needs,
+            constraints,
         ),
         outcome=decision.verdict.value,
         chosen=decision.candidates[0].view.backend.id if routed else None,
         route_reason=decision.route_reason,
         candidates=tuple(candidates),
-        propensity=_propensity(decision.candidates) if routed else None,
+        propensity=_chance(decision) if routed else None,
+        models=tuple(
+            ExplainedModel(each.model, rank, each.utility, each.propensity, dict(each.terms))
+            for rank, each in enumerate(decision.models, 1)
+        ),
     )
 
 
-def _ranked(candidate: Candidate, rank: int) -> ExplainedCandidate:
+def _ranked(candidate: Candidate, rank: int, model: RankedModel | None) -> ExplainedCandidate:
+    score = candidate.score if candidate.score > -math.inf else None
     terms = dict(candidate.terms)
+    if model is not None:
+        terms = {**model.terms, **({} if score is None else {"backend_score": score}), **terms}
+        score = model.utility
     if candidate.cost_usd is not None:
         terms["cost_usd"] = candidate.cost_usd
     return ExplainedCandidate(
@@ -117,7 +150,7 @@ def _ranked(candidate: Candidate, rank: int) -> ExplainedCandidate:
         model=candidate.model,
         status="chosen" if rank == 1 else "ranked",
         rank=rank,
-        score=candidate.score if candidate.score > -math.inf else None,
+        score=score,
         terms=terms,
         excluded_by=None,
         reason=_caution(candidate),
@@ -148,10 +181,17 @@ def _excluded(backend: str, model: str, reconciler: str, reason: str, action: st
 
 
 def _not_serving(decision: Decision) -> str:
+    if decision.models:
+        return "Serves no model"
     reason = f'Does not serve model "{decision.resolved_model}"'
     if decision.served_model != decision.resolved_model:
         reason += f' or its fallback "{decision.served_model}"'
     return reason
+
+
+def _chance(decision: Decision) -> float:
+    """The propensity of the model where it was open, else that of the backend."""
+    return _propensity(decision.candidates) if decision.propensity is None else decision.propensity
 
 
 def _propensity(candidates: tuple[Candidate, ...]) -> float:

@@ -7,7 +7,10 @@ from fnmatch import fnmatchcase
 from msgspec import Struct
 
 from nexus.config.model import RoutingPolicy
+from nexus.core.request import Task
 
+AUTO = "auto"
+_AUTO_TASK = "auto:"
 MAX_ALIAS_HOPS = 3
 _MAX_COMPARED_LENGTH = 128
 _MAX_COMPARED_NAMES = 2000
@@ -19,6 +22,21 @@ class Rule(Struct, frozen=True, gc=False):
 
     restricted: bool = False
     min_tier: int | None = None
+
+
+def is_auto(name: str) -> bool:
+    """Whether a name leaves the model open: `auto`, or `auto:` and a task."""
+    return name == AUTO or (name.startswith(_AUTO_TASK) and name[len(_AUTO_TASK) :] in set(Task))
+
+
+def auto_names() -> tuple[str, ...]:
+    """Every name that leaves the model open."""
+    return (AUTO, *(f"{_AUTO_TASK}{task}" for task in Task))
+
+
+def named_task(name: str) -> Task | None:
+    """The task that `auto:<task>` names; None for every other name."""
+    return Task(name[len(_AUTO_TASK) :]) if name != AUTO and is_auto(name) else None
 
 
 def alias_path(name: str, aliases: Mapping[str, str]) -> tuple[str, ...]:

@@ -49,6 +49,7 @@ class Router:
         timer: reads seconds for `stage_observer`.
         tuning: the constants of `expected_time`, the same that the learner has; None are the defaults.
         queueing: whether requests can wait. If not, learned limits only steer: they never make one wait.
+        chooser: ranks models for requests that leave the model open; None: `auto` is an unknown name.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class Router:
         self._rng = rng
         self._tuning = tuning or ExpectedTimeSettings()
         self._queueing = queueing
+        self._chooser = chooser
         self._observer = stage_observer
         self._timer = timer
         self.configure(routing, quality, breaker)
@@ -87,10 +89,7 @@ class Router:
             ),
         )
         self._strategy_name = strategy.name()
-        self._book = PlanBook(routing, quality, auto=chooser is not None)
-        self._chooser = chooser
-        self._observer = stage_observer
-        self._timer = timer
+        self._book = PlanBook(routing, quality, auto=self._chooser is not None)
 
     @property
     def stage_names(self) -> tuple[str, ...]:

@@ -12,7 +12,15 @@ from nexus.config.model import QualitySettings, RoutingConfig
 from nexus.core.backend import ModelInfo, Zone
 from nexus.core.fleet import BackendLive, BackendStatus, BackendView, FleetSnapshot, Price
 from nexus.core.quality import QualityView, exceeds
-from nexus.routing.names import Rule, alias_path, close_names, higher_tier, matching_rule
+from nexus.routing.names import (
+    Rule,
+    alias_path,
+    auto_names,
+    close_names,
+    higher_tier,
+    is_auto,
+    matching_rule,
+)
 
 NO_LIMIT = sys.maxsize
 _MAX_ROUTES = 4096
@@ -71,18 +79,27 @@ class Leg(Struct, frozen=True):
 
 
 class Route(Struct, frozen=True):
-    """The model a name leads to and its fallbacks. `known`: some backend serves one of them."""
+    """The model a name leads to and its fallbacks. `known`: some backend serves one of them.
+
+    `spread` is empty, unless the name leaves the model open: then these are the models to choose from, and
+    the first of `legs` only stands for them.
+    """
 
     model: str
     resolved: str
     legs: tuple[Leg, ...]
     known: bool
+    spread: tuple[Leg, ...] = ()
 
 
 class PlanBook:
-    """Plans of the current snapshot, made on first use and dropped with the snapshot."""
+    """Plans of the current snapshot, made on first use and dropped with the snapshot.
 
-    def __init__(self, routing: RoutingConfig, quality: QualitySettings) -> None:
+    `auto`: names that leave the model open are known.
+    """
+
+    def __init__(self, routing: RoutingConfig, quality: QualitySettings, *, auto: bool = False) -> None:
+        self._auto = auto
         self._aliases = dict(routing.aliases)
         self._fallbacks = {name: tuple(chain) for name, chain in routing.fallbacks.items()}
         self._policies = tuple(routing.policies)
@@ -107,7 +124,7 @@ class PlanBook:
 
     def close_names(self, name: str, snapshot: FleetSnapshot) -> tuple[str, ...]:
         """Known model names and aliases that look like this one."""
-        return close_names(name, (*snapshot.by_model, *self._aliases))
+        return close_names(name, (*snapshot.by_model, *self._aliases, *(auto_names() if self._auto else ())))
 
     def _compile(self, name: str, snapshot: FleetSnapshot) -> Route:
         path = alias_path(name, self._aliases)
@@ -122,8 +139,17 @@ class PlanBook:
             if fallback_path[-1] not in seen:
                 seen.add(fallback_path[-1])
                 legs.append(self._fallback_leg(fallback_path, rule, floor, snapshot))
-        known = any(leg.plan.options for leg in legs)
-        return Route(name, path[-1], tuple(legs), known)
+        spread = self._spread(rule, snapshot) if self._auto and is_auto(path[-1]) else ()
+        known = bool(spread) or any(leg.plan.options for leg in legs)
+        return Route(name, path[-1], tuple(legs), known, spread)
+
+    def _spread(self, asked: Rule, snapshot: FleetSnapshot) -> tuple[Leg, ...]:
+        """Every model there is, with what is demanded of it and of the name asked for."""
+        return tuple(
+            self._fallback_leg((model,), asked, asked.min_tier, snapshot)
+            for model, views in snapshot.by_model.items()
+            if views
+        )
 
     def _fallback_leg(
         self, path: tuple[str, ...], asked: Rule, floor: int | None, snapshot: FleetSnapshot

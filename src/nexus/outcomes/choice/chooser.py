@@ -163,6 +163,8 @@ class AdaptiveChooser:
             - settings.cost_weight * cost
             - settings.latency_weight * time
         )
+        if utility > 0.0:
+            utility *= arm.factor
         return Standing(arm, belief, utility, cost, time)
 
     def _kept(self, conversation: str | None, open_: list[Standing], now: float) -> Standing | None:

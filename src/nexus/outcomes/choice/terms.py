@@ -43,9 +43,9 @@ class ChoiceTerms(Mapping[str, float]):
     """The terms of one model in one choice.
 
     `quality` with `quality_low` and `quality_high` (90 %), `samples` (the effective number of answers behind
-    it), `prior_share`, `cost_term`, `time_term`, `best` (the probability of having the highest utility) and
-    `propensity`. They stay what they were at the choice; most are worked out at the first look, because most
-    choices are never looked at.
+    it), `prior_share`, `cost_term`, `time_term`, `best` (the probability of having the highest utility),
+    `propensity`, and `budget_factor` where the budget lowered the utility. They stay what they were at the
+    choice; most are worked out at the first look, because most choices are never looked at.
     """
 
     __slots__ = ("_field", "_made", "_propensity", "_standing")
@@ -81,4 +81,6 @@ class ChoiceTerms(Mapping[str, float]):
                 "best": self._field.chance(standing),
                 "propensity": self._propensity,
             }
+            if standing.arm.factor != 1.0:
+                made["budget_factor"] = standing.arm.factor
         return made
