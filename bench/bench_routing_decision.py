@@ -1,4 +1,4 @@
-"""How long one routing decision takes, by fleet size: p50 and p95 in microseconds.
+"""How long a routing decision takes by fleet size, p50 and p95 in microseconds, and learning from an attempt.
 
 Run: python bench/bench_routing_decision.py
 """
@@ -11,8 +11,11 @@ from collections.abc import Sequence
 from nexus.config.model import BreakerSettings, BudgetConfig, QualitySettings, RoutingConfig, RoutingPolicy
 from nexus.core.backend import Backend, BackendType, ModelInfo, Zone
 from nexus.core.fleet import BackendLive, BackendStatus, BackendView, FleetSnapshot, Price, SpendMeter
+from nexus.core.learned import ExpectedTimeSettings, ModelLearned, PairLearned
+from nexus.core.outcome import AttemptOutcome, AttemptResult
 from nexus.core.quality import AgentQualityMetrics, QualityView
 from nexus.core.request import Constraints, Needs, Request, Surface
+from nexus.quality.learner import AttemptLearner
 from nexus.resilience.breaker import CircuitBreaker
 from nexus.routing.pipeline import Router
 
@@ -34,6 +37,8 @@ def fleet(
     size: int, rng: random.Random, *, bad_share: float = 0.0, cloud_share: float = 0.0
 ) -> FleetSnapshot:
     views = []
+    shared = ModelLearned(ExpectedTimeSettings())
+    shared.streamed.base, shared.streamed.slope = 0.2, 0.0006
     for number in range(size):
         live = BackendLive()
         live.pending = rng.randrange(6)
@@ -50,6 +55,7 @@ def fleet(
             zone=Zone.OPEN if cloud else Zone.RESTRICTED,
         )
         quality = QualityView(figures, rate, 500)
+        live.learned[MODEL] = learned(shared, rng)
         prices = {MODEL: Price(1.0, 2.0)} if cloud else {}
         models = {MODEL: ModelInfo(MODEL, context_length=32768, vision=False, tools=True)}
         status = BackendStatus.HEALTHY
@@ -57,6 +63,14 @@ def fleet(
     spend = SpendMeter()
     spend.month_usd = 10.0
     return FleetSnapshot(1, tuple(views), {MODEL: tuple(views)}, spend)
+
+
+def learned(shared: ModelLearned, rng: random.Random) -> PairLearned:
+    """What some traffic has taught; one in three has failed lately."""
+    pair = PairLearned(shared, rng.uniform(6, 30), 0.5)
+    pair.slowness, pair.limited = rng.uniform(0.6, 2.0), True
+    pair.successes, pair.failures = rng.uniform(10, 100), rng.choice((0.0, 0.0, 1.0))
+    return pair
 
 
 def request(*, restricted: bool = False) -> Request:
@@ -85,8 +99,22 @@ def measure(router: Router, snapshot: FleetSnapshot, asked: Request) -> tuple[fl
     return times[len(times) // 2] * 1e6, times[len(times) * 95 // 100] * 1e6
 
 
+def measure_learning() -> float:
+    """Mean microseconds that one streamed attempt costs: start, first token and end."""
+    learner = AttemptLearner(ExpectedTimeSettings())
+    live = BackendLive()
+    outcome = AttemptOutcome("t", "b0", MODEL, AttemptResult.SUCCESS, 0.0, 500.0, ttft_ms=200.0, stream=True)
+    before = time.perf_counter()
+    for number in range(ROUNDS):
+        now = number * 0.01
+        flight = learner.started(live, MODEL, 300, stream=True, now=now)
+        learner.first_token(flight, now + 0.2)
+        learner.finished(flight, outcome)
+    return (time.perf_counter() - before) / ROUNDS * 1e6
+
+
 def main() -> None:
-    plain = RoutingConfig()
+    plain, smart = RoutingConfig(), RoutingConfig(strategy="smart")
     policies = (RoutingPolicy(model_pattern="*", privacy="restricted", min_tier=1),)
     strict = RoutingConfig(policies=policies, budget=BudgetConfig(monthly_limit_usd=12.0))
     quality, breaker = QualitySettings(), BreakerSettings()
@@ -95,6 +123,7 @@ def main() -> None:
         rng = random.Random(size)
         cases = (
             ("plain", Router(plain, quality, breaker, rng=rng), fleet(size, rng)),
+            ("smart", Router(smart, quality, breaker, rng=rng), fleet(size, rng)),
             (
                 "plain, stages measured",
                 Router(plain, quality, breaker, rng=rng, stage_observer=Sums()),
@@ -115,6 +144,7 @@ def main() -> None:
             gc.collect()
             median, high = measure(router, snapshot, request())
             print(f"{name:34}{size:>9}{median:>9.1f}{high:>9.1f}")
+    print(f"learning from one attempt: {measure_learning():.1f} µs")
 
 
 if __name__ == "__main__":

@@ -37,8 +37,8 @@ class ExpectedTimeSettings(Struct, frozen=True, kw_only=True):
             once took a minute is not shunned for many.
         dead_band: slowness this near to the median counts as the median, so that noise does not herd; the
             same holds for limits.
-        stall_factor: a first token awaited this many times as long as expected makes its backend look slow
-            already, the more the longer it takes.
+        stall_factor: after a silence of this many times what a waiting attempt was expected to take, its
+            backend looks slow already, the more the longer it lasts.
         whole_stall_factor: the same for whole answers, whose time depends on their length too.
 
     Concurrency that a backend carries:

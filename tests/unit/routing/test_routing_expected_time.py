@@ -135,7 +135,10 @@ def test_an_overdue_first_token_makes_its_backend_look_slow_already() -> None:
     pair = view.live.learned["m"]
     flight = Flight(pair, 100, NOW - 12.0, expected=0.5, patience=1.5, pending=1, stream=True)
     pair.waiting[flight] = None
+    pair.slowness_at = NOW - 14.0
     assert dict(only(view).terms)["slowness"] == pytest.approx(8.0)
+    pair.slowness_at = NOW - 3.0  # somebody else's token came later than that
+    assert dict(only(view).terms)["slowness"] == pytest.approx(2.0)
     pair.waiting.clear()
     assert dict(only(view).terms)["slowness"] == 1.0
 

@@ -90,31 +90,44 @@ class ExpectedTime:
         """
         if not self._penalise:
             return None, 0.0
-        memory = self._settings.error_memory
-        total = 0.0
-        for pair in pairs:
-            if pair is not None and pair.failures > _NEGLIGIBLE_FAILURES:
-                break
-        else:
+        failing = [
+            index
+            for index, pair in enumerate(pairs)
+            if pair is not None and pair.failures > _NEGLIGIBLE_FAILURES
+        ]
+        if not failing:
             return None, 0.0
-        shares = []
-        for pair in pairs:
-            share = 0.0
+        settings = self._settings
+        shares = [0.0] * len(pairs)
+        total = 0.0
+        for index in failing:
+            pair = pairs[index]
             if pair is not None:
-                kept = math.exp((pair.counted_at - now) / memory)
+                kept = math.exp((pair.counted_at - now) / settings.error_memory)
                 failures = pair.failures * kept
-                count = failures + pair.successes * kept
                 if failures > _NEGLIGIBLE_FAILURES:
+                    count = failures + pair.successes * kept
                     total += failures / count
-                    share = min(_MOST_SHARE, lower_bound(failures, count, self._settings.confidence))
-            shares.append(share)
+                    shares[index] = min(_MOST_SHARE, lower_bound(failures, count, settings.confidence))
         return shares, min(_MOST_SHARE, total / len(pairs))
 
 
 class _Reckoning:
     """What one decision needs for the cost of each of its candidates."""
 
-    __slots__ = ("_draw", "_expected", "_fleet_share", "_intent", "_middle", "_model", "_settings", "_usual")
+    __slots__ = (
+        "_draw",
+        "_expected",
+        "_fleet_share",
+        "_high",
+        "_intent",
+        "_low",
+        "_middle",
+        "_model",
+        "_now",
+        "_settings",
+        "_usual",
+    )
 
     def __init__(
         self, settings: ExpectedTimeSettings, rng: Random, intent: Intent, fleet_share: float
@@ -122,16 +135,19 @@ class _Reckoning:
         self._settings = settings
         self._draw = rng.random
         self._intent = intent
+        self._now = intent.now
         self._fleet_share = fleet_share
         self._model: ModelLearned | None = None
         self._expected = self._usual = settings.first_guess
-        self._middle = 1.0
+        self._middle = self._low = self._high = 1.0
 
     def turn_to(self, model: ModelLearned) -> None:
         """Reckon with this model's line and median. Unknown backends are taken for middling ones of it."""
         needs = self._intent.request.needs
         self._model = model
-        self._middle = model.median
+        self._middle = middle = model.median
+        band = self._settings.dead_band * middle
+        self._low, self._high = middle - band, middle + band
         line = model.streamed if needs.stream else model.whole
         self._expected = line.seconds(needs.input_tokens)
         self._usual = line.usual
@@ -150,16 +166,16 @@ class _Reckoning:
             slowness = self._slowness(pair)
             if limit == NO_LIMIT:
                 limit = carried_limit(pair, settings)
-        pending = live.pending
+        expected, pending = self._expected, live.pending
         penalty = self._penalty(share) if share > self._fleet_share else 1.0
-        since = intent.now - live.recovered_at
+        since = self._now - live.recovered_at
         ramp = 1.0
         if since < settings.ramp_seconds:
             ramp = settings.ramp_start + (1.0 - settings.ramp_start) * since / settings.ramp_seconds
         noise = 1.0 + settings.noise * (2.0 * self._draw() - 1.0)
-        cost = self._expected * slowness * (pending + 1) / limit * penalty / ramp * noise
+        cost = expected * slowness * (pending + 1) / limit * penalty / ramp * noise
         terms: tuple[tuple[str, float], ...] = (
-            ("expected_s", self._expected),
+            ("expected_s", expected),
             ("slowness", slowness),
             ("pending", pending),
             ("limit", limit),
@@ -169,21 +185,26 @@ class _Reckoning:
             ("ramp", ramp),
             ("noise", noise),
         )
-        if intent.factors is not None:
-            budget = intent.factors.get(option.backend_id, 1.0)
-            cost /= budget
-            terms = (*terms, ("budget", budget))
-        return Candidate(option.view, option.model, -cost, terms, cost_usd=estimated_cost(intent, option))
+        if intent.factors is None and intent.costs is None:
+            return Candidate(option.view, option.model, -cost, terms)
+        budget = 1.0 if intent.factors is None else intent.factors.get(option.backend_id, 1.0)
+        terms = (*terms, ("budget", budget))
+        price = estimated_cost(intent, option)
+        return Candidate(option.view, option.model, -cost / budget, terms, cost_usd=price)
 
     def _slowness(self, pair: PairLearned) -> float:
         """The slowness to reckon with, with the dead band and an overdue first token."""
-        settings, now, middle = self._settings, self._intent.now, self._middle
-        slowness = slowness_now(pair, settings, now)
-        if abs(slowness - middle) <= settings.dead_band * middle:
-            slowness = middle
+        heard_at = pair.slowness_at
+        slowness = pair.slowness
+        if slowness <= 0.0 or self._now - heard_at > self._settings.relax_after:
+            slowness = slowness_now(pair, self._settings, self._now)
+        if self._low <= slowness <= self._high:
+            slowness = self._middle
         if pair.waiting:
+            # Only silence counts: while others get first tokens, one that hangs is not the backend's pace.
             oldest = next(iter(pair.waiting))
-            overdue = (now - oldest.sent_at) / oldest.patience
+            silence = self._now - max(oldest.sent_at, heard_at)
+            overdue = silence / oldest.patience
             if overdue > slowness:
                 return overdue
         return slowness
