@@ -29,41 +29,51 @@ class RoutingFields(Struct, frozen=True, gc=False):
     needs: Needs
 
 
-class _Message(Struct, gc=False):
+class ChatMessage(Struct, gc=False):
+    """One message, as far as routing reads it."""
+
     role: str = ""
     content: str | list[Any] | None = None
 
 
-class _Format(Struct, gc=False):
+class ResponseFormat(Struct, gc=False):
+    """The form that the answer is to have."""
+
     type: str = "text"
 
 
-class _ChatBody(Struct, gc=False):
+class ChatBody(Struct, gc=False):
+    """A chat request, as far as routing reads it; every other field goes to the backend untouched."""
+
     model: str
-    messages: list[_Message]
+    messages: list[ChatMessage]
     stream: bool | None = None
     tools: list[msgspec.Raw] | None = None
     functions: list[msgspec.Raw] | None = None
-    response_format: _Format | None = None
+    response_format: ResponseFormat | None = None
     max_tokens: int | None = None
     max_completion_tokens: int | None = None
 
 
-class _CompletionBody(Struct, gc=False):
+class CompletionBody(Struct, gc=False):
+    """A legacy completion request, as far as routing reads it."""
+
     model: str
     prompt: str | list[Any] | None = None
     stream: bool | None = None
     max_tokens: int | None = None
 
 
-class _EmbeddingBody(Struct, gc=False):
+class EmbeddingBody(Struct, gc=False):
+    """An embedding request, as far as routing reads it."""
+
     model: str
     input: str | list[Any]
 
 
-_decode_chat = msgspec.json.Decoder(_ChatBody).decode
-_decode_completion = msgspec.json.Decoder(_CompletionBody).decode
-_decode_embedding = msgspec.json.Decoder(_EmbeddingBody).decode
+_decode_chat = msgspec.json.Decoder(ChatBody).decode
+_decode_completion = msgspec.json.Decoder(CompletionBody).decode
+_decode_embedding = msgspec.json.Decoder(EmbeddingBody).decode
 
 
 def read_body(surface: Surface, body: bytes) -> RoutingFields | BodyError:

@@ -28,6 +28,7 @@ _LINKS = {
     "explain": "/v1/routing/explain",
     "outcomes": "/v1/outcomes",
     "profiles": "/v1/profiles",
+    "openapi": "/openapi.json",
 }
 
 
