@@ -4,7 +4,7 @@ The checks read the raw tables, so that they find their mistakes beside those of
 wrong type is skipped: validation names it.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from nexus.config.backend import slug
@@ -60,36 +60,10 @@ def _chain(start: str, aliases: Mapping[str, str]) -> list[str]:
 
 
 def _fallback_findings(raw: Mapping[str, Any]) -> Iterator[Finding]:
-    chains = {
-        model: [name for name in names if isinstance(name, str)]
-        for model, names in raw.items()
-        if isinstance(names, list | tuple)
-    }
-    reported: set[str] = set()
-    for model, names in chains.items():
-        path = ("routing", "fallbacks", model)
-        if model in names:
-            yield Finding(path, f"{model!r} can't be its own fallback")
-            continue
-        cycle = _cycle_through(model, chains)
-        if cycle and not set(cycle) & reported:
-            reported |= set(cycle)
-            yield Finding(path, "fallback cycle: " + " -> ".join(cycle))
-
-
-def _cycle_through(model: str, chains: Mapping[str, Sequence[str]]) -> list[str]:
-    """A way from `model` back to itself, empty where there is none."""
-    seen: set[str] = set()
-    ways = [[model]]
-    while ways:
-        way = ways.pop()
-        for following in chains.get(way[-1], ()):
-            if following == model:
-                return [*way, model]
-            if following not in seen:
-                seen.add(following)
-                ways.append([*way, following])
-    return []
+    # Chains may name each other: the fallbacks of a fallback are not followed.
+    for model, names in raw.items():
+        if isinstance(names, list | tuple) and model in names:
+            yield Finding(("routing", "fallbacks", model), f"{model!r} can't be its own fallback")
 
 
 def backend_id(entry: Any) -> str:
