@@ -15,7 +15,7 @@ from nexus.core.fleet import BackendStatus, SpendMeter
 from nexus.core.learned import ExpectedTimeSettings
 from nexus.core.outcome import AttemptOutcome
 from nexus.dialects.table import dialect_for
-from nexus.proxy.context import ProxyContext
+from nexus.proxy.context import ProxyContext, ProxyLimits
 from nexus.proxy.fast_path import FastPath
 from nexus.proxy.forward import Forwarder
 from nexus.proxy.recovery import Recovery
@@ -89,12 +89,12 @@ class Product:
             pool=pool,
             clock=clock,
             dialect_for=lambda backend: dialect_for(backend.type),
-            timeouts=TimeoutSettings(),
+            limits=ProxyLimits(
+                timeouts=TimeoutSettings(), try_degraded=self.quality.on_all_degraded == "include"
+            ),
             retries=RetryBudget(RetrySettings(), rng),
             queue=WaitingRoom(max_size=100, max_wait_seconds=30.0, clock=clock),
             patience=FirstTokenPatience(store, self.tuning),
-            recheck_seconds=30.0,
-            try_degraded=self.quality.on_all_degraded == "include",
             forward_authorization=False,
             watch=learner,
             attempt_recorders=(record_quality(store), recorder),

@@ -53,6 +53,10 @@ class Documents:
         self._lost = 0
         self._lost_at = float("-inf")
 
+    def configure(self, config: Config) -> None:
+        """Replace the settings that the documents show and go by."""
+        self._config = config
+
     def stats(self) -> StatsDocument:
         """`/v1/stats`."""
         now = self._clock.monotonic()

@@ -22,7 +22,7 @@ from nexus.core.fleet import BackendStatus
 from nexus.core.learned import ExpectedTimeSettings
 from nexus.core.request import Request
 from nexus.dialects.table import dialect_for
-from nexus.proxy.context import ProxyContext
+from nexus.proxy.context import ProxyContext, ProxyLimits
 from nexus.proxy.fast_path import FastPath
 from nexus.proxy.fetch import PoolFetch
 from nexus.proxy.forward import Forwarder
@@ -43,6 +43,7 @@ from nexus.server.explain import ExplainSurface
 from nexus.server.health import HealthSurface
 from nexus.server.inference import PATHS, InferenceSurface
 from nexus.server.models import ModelsSurface
+from nexus.server.openapi import OpenApiSurface
 from nexus.server.outcomes import OutcomesSurface
 from nexus.server.rate_limits import RateLimiting
 from nexus.server.root import RootSurface
@@ -74,6 +75,8 @@ class Gateway:
         process_log: ProcessLog,
     ) -> None:
         self._config = config
+        self._started = config.server
+        self._process_log = process_log
         self._clock = clock
         self._pool = pool
         rng = random.Random()
@@ -100,6 +103,7 @@ class Gateway:
             rng=rng,
             stage_observer=self.stages,
             tuning=tuning,
+            queueing=config.queue.enabled,
         )
         self.retries = RetryBudget(config.retry, rng)
         self.queue = _waiting_room(config, clock, self.counters)
@@ -122,6 +126,31 @@ class Gateway:
         self.request_log.flush()
         self.spend.flush()
 
+    def apply(self, config: Config, backends: tuple[Backend, ...]) -> None:
+        """Make this the running configuration, as far as it can change without a restart.
+
+        Requests under way keep the decision they were made with; backends that are gone finish what they do.
+        """
+        self._config = config
+        self._process_log.apply_levels(config.logging)
+        self.store.configure(_quality_config(config.quality))
+        self.router.configure(config.routing, config.quality, config.breaker)
+        self.recovery.configure(config.quality, _breaker_config(config.breaker))
+        self.retries.settings = config.retry
+        self.queue.max_size, self.queue.max_wait_seconds = queue_bounds(config)
+        self.forwarder.context.configure(_proxy_limits(config))
+        self._pool.connect_seconds = config.timeouts.connect_seconds
+        self._documents.configure(config)
+        self._aliases.clear()
+        self._aliases.update(config.routing.aliases)
+        if backends != self.fleet.backends:
+            self.fleet.replace_all(backends)
+        self.fast_path.configure(
+            _breaker_config(config.breaker), guard_rules(config), enabled=config.breaker.enabled
+        )
+        if config.rate_limit != self._rate_limit:
+            self.edge.posts = self._posts(config)
+
     # --- wiring
 
     def _metrics(self) -> Metrics:
@@ -137,16 +166,15 @@ class Gateway:
             outcomes=self.outcomes,
         )
 
-    def _fast_path(self, rng: random.Random) -> FastPath | None:
+    def _fast_path(self, rng: random.Random) -> FastPath:
         config = self._config
-        if not config.breaker.enabled:
-            return None
         path = FastPath(
             self.fleet,
             breaker=_breaker_config(config.breaker),
             rules=guard_rules(config),
             clock=self._clock,
             rng=rng,
+            enabled=config.breaker.enabled,
             on_change=self._breaker_changed,
             limit_of=self.learner.limit_of,
         )
@@ -173,14 +201,10 @@ class Gateway:
                 pool=self._pool,
                 clock=self._clock,
                 dialect_for=lambda backend: dialect_for(backend.type),
-                timeouts=config.timeouts,
+                limits=_proxy_limits(config),
                 retries=self.retries,
                 queue=self.queue,
                 patience=FirstTokenPatience(self.store, self._tuning),
-                recheck_seconds=min(
-                    config.quality.metrics_interval_seconds, config.health_check.interval_seconds
-                ),
-                try_degraded=config.quality.on_all_degraded == "include",
                 forward_authorization=not config.server.api_keys_env,
                 watch=self.learner,
                 attempt_recorders=(
@@ -200,7 +224,8 @@ class Gateway:
 
     def _edge(self) -> EdgeContext:
         config, server = self._config, self._config.server
-        documents = Documents(
+        self._aliases = dict(config.routing.aliases)
+        self._documents = documents = Documents(
             config,
             clock=self._clock,
             fleet=self.fleet,
@@ -212,7 +237,8 @@ class Gateway:
         tracker = self.outcomes.tracker if self.outcomes is not None else None
         surfaces = (
             RootSurface(),
-            ModelsSurface(self.fleet, config.routing.aliases, int(self._clock.time())),
+            OpenApiSurface(),
+            ModelsSurface(self.fleet, self._aliases, int(self._clock.time())),
             StatsSurface(documents.stats, self.metrics),
             HealthSurface(documents.health, documents.ready),
             ExplainSurface(
@@ -235,7 +261,8 @@ class Gateway:
 
     def _posts(self, config: Config) -> Mapping[bytes, Handler]:
         """The handlers of the inference paths, behind the rate limit where it is on."""
-        most = config.server.max_concurrent_requests
+        self._rate_limit = config.rate_limit
+        most = self._started.max_concurrent_requests
         surfaces = {path: InferenceSurface(surface, self.forwarder, most) for path, surface in PATHS.items()}
         if not config.rate_limit.enabled:
             return surfaces
@@ -253,21 +280,19 @@ class Gateway:
             periodics=(
                 Periodic("deadlines", 0.05, self.forwarder.tick),
                 Periodic("queue", 0.25, self.forwarder.sweep),
-                Periodic("ejected backends", 0.25, self._review_ejected),
+                Periodic("ejected backends", 0.25, self.fast_path.review),
                 Periodic("request log", 0.1, self.request_log.flush),
                 Periodic("connections", TICK_SECONDS, self.edge.tick),
                 Periodic("idle upstreams", 5.0, self._pool.sweep),
                 Periodic("spend", 5.0, self.spend.flush_async),
-                Periodic("quality", self._config.quality.metrics_interval_seconds, self._refresh_quality),
+                Periodic(
+                    "quality", lambda: self._config.quality.metrics_interval_seconds, self._refresh_quality
+                ),
                 *(self.outcomes.periodics() if self.outcomes is not None else ()),
             ),
         )
 
     # --- background work
-
-    def _review_ejected(self) -> None:
-        if self.fast_path is not None:
-            self.fast_path.review()
 
     def _refresh_quality(self) -> None:
         """Remake the published figures, and act on them."""
@@ -308,11 +333,21 @@ def _quality_config(settings: QualitySettings) -> QualityConfig:
 
 
 def _waiting_room(config: Config, clock: Clock, counters: TrafficCounters) -> WaitingRoom:
-    return WaitingRoom(
-        max_size=config.queue.max_size if config.queue.enabled else 0,
-        max_wait_seconds=config.queue.max_wait_seconds,
-        clock=clock,
-        on_leave=counters.record_wait,
+    most, longest = queue_bounds(config)
+    return WaitingRoom(max_size=most, max_wait_seconds=longest, clock=clock, on_leave=counters.record_wait)
+
+
+def queue_bounds(config: Config) -> tuple[int, float]:
+    """How many may wait (0: nobody), and how long."""
+    return config.queue.max_size if config.queue.enabled else 0, config.queue.max_wait_seconds
+
+
+def _proxy_limits(config: Config) -> ProxyLimits:
+    return ProxyLimits(
+        timeouts=config.timeouts,
+        max_retries=config.retry.max_retries,
+        try_degraded=config.quality.on_all_degraded == "include",
+        recheck_seconds=min(config.quality.metrics_interval_seconds, config.health_check.interval_seconds),
     )
 
 

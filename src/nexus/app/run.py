@@ -4,27 +4,32 @@ import asyncio
 import gc
 import logging
 import os
+import signal
 import sys
 
 import uvloop
 
 from nexus.app.gateway import Gateway
+from nexus.app.reload import Reloader
 from nexus.backends.discovery import discover
 from nexus.backends.prices import PriceList
 from nexus.config.data_dir import create_data_dir
 from nexus.config.load import LoadedConfig
 from nexus.config.model import Config
+from nexus.core.backend import Backend
 from nexus.core.clock import SystemClock
 from nexus.dialects.table import dialect_for
 from nexus.proxy.fetch import PoolFetch
 from nexus.proxy.upstream import UpstreamPool
 from nexus.proxy.write_batch import WriteBatch
 from nexus.server.banner import banner
+from nexus.server.service import Periodic
 from nexus.telemetry.logging import ProcessLog, set_up_logging
 
 _log = logging.getLogger("nexus.app")
 _GC_THRESHOLD = 20_000
 _FIRST_CHECKS_SECONDS = 2.0
+_RELOAD_SECONDS = 0.25
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
@@ -38,27 +43,30 @@ def run(loaded: LoadedConfig) -> int:
     create_data_dir(config.data_dir)
     process_log = set_up_logging(config.logging)
     try:
-        uvloop.run(_serve(config, process_log))
+        uvloop.run(_serve(loaded, process_log))
     finally:
         process_log.close()
     return 0
 
 
-async def _serve(config: Config, process_log: ProcessLog) -> None:
+async def _serve(loaded: LoadedConfig, process_log: ProcessLog) -> None:
+    config = loaded.config
     clock = SystemClock()
     loop = asyncio.get_running_loop()
     batch = WriteBatch(loop)
     pool = UpstreamPool(loop, batch, clock, config.timeouts.connect_seconds)
     fetch = PoolFetch(pool)
-    backends = tuple(each.to_backend(os.environ) for each in config.backends)
-    if not backends and config.discovery.enabled:
-        backends = await discover(fetch, own_port=config.server.port)
-    for backend in backends:
-        dialect_for(backend.type)  # a type that can't be spoken yet is said now, not at the first request
     prices = PriceList(clock)
-    if any(backend.type.is_cloud for backend in backends):
-        await asyncio.to_thread(prices.load)
+    backends = await _backends(config, fetch, prices)
     gateway = Gateway(config, backends, clock=clock, pool=pool, prices=prices, process_log=process_log)
+
+    async def apply(new: Config) -> None:
+        found = gateway.fleet.backends if not (new.backends or config.backends) else ()
+        gateway.apply(new, found or await _backends(new, fetch, prices))
+
+    reloader = Reloader(loaded, apply)
+    gateway.service.also(Periodic("configuration", _RELOAD_SECONDS, reloader.tick))
+    loop.add_signal_handler(signal.SIGHUP, reloader.request)
     monitor = gateway.monitor
     monitor.start()
     try:
@@ -76,6 +84,18 @@ async def _serve(config: Config, process_log: ProcessLog) -> None:
         await monitor.stop()
         await pool.close()
         await gateway.finish()
+
+
+async def _backends(config: Config, fetch: PoolFetch, prices: PriceList) -> tuple[Backend, ...]:
+    """The configured backends, or those found on this machine where none is configured."""
+    backends = tuple(each.to_backend(os.environ) for each in config.backends)
+    if not backends and config.discovery.enabled:
+        backends = await discover(fetch, own_port=config.server.port)
+    for backend in backends:
+        dialect_for(backend.type)  # a type that can't be spoken yet is said now, not at the first request
+    if any(backend.type.is_cloud for backend in backends):
+        await asyncio.to_thread(prices.load)
+    return backends
 
 
 def _settle_memory() -> None:

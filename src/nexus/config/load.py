@@ -1,7 +1,8 @@
 """Reading the configuration: flag over environment over file over default, and every mistake at once."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -23,12 +24,14 @@ class LoadedConfig:
     """A valid configuration and where it came from.
 
     `sources` has an entry for every setting, by its path: `("quality", "min_samples")`, and for the keys of
-    each backend: `("backends", 0, "url")`. `file` is None where no file was read.
+    each backend: `("backends", 0, "url")`. `file` is None where no file was read. `again` reads it all once
+    more, from the same places, and raises what `load_config` raises.
     """
 
     config: Config
     sources: Mapping[Where, Origin]
     file: Path | None
+    again: "Callable[[], LoadedConfig] | None" = field(default=None, compare=False, repr=False)
 
     def source(self, key: str) -> Origin:
         """Where the setting with this dotted name was set; a default for a name nobody set."""
@@ -60,7 +63,8 @@ def load_config(
     config = _validate(layers, environ)
     if config is None or layers.problems:
         raise ConfigError(layers.problems)
-    return LoadedConfig(config, _sources(layers, config), file)
+    again = partial(load_config, path, environ, flags, cwd)
+    return LoadedConfig(config, _sources(layers, config), file, again)
 
 
 def restart_needed(old: Config, new: Config) -> tuple[str, ...]:

@@ -4,6 +4,8 @@ import logging
 from collections.abc import Callable
 from typing import Protocol
 
+from msgspec import Struct
+
 from nexus.core.backend import Backend
 from nexus.core.clock import Clock
 from nexus.core.decision import Candidate, Decision
@@ -84,20 +86,34 @@ class TimeoutLimits(Protocol):
         ...
 
 
+class ProxyLimits(Struct, frozen=True):
+    """The settings of exchanges.
+
+    Args:
+        timeouts: the bounds in time.
+        max_retries: attempts after the first, fallback models included.
+        try_degraded: whether a candidate whose gate refuses is tried when there is no other.
+        recheck_seconds: when the picture of the fleet may change at the earliest; what a refused client is
+            told where nothing better is known.
+    """
+
+    timeouts: TimeoutLimits
+    max_retries: int = 2
+    try_degraded: bool = True
+    recheck_seconds: float = 30.0
+
+
 class ProxyContext:
     """The collaborators of every exchange, wired once.
 
     Args:
         fleet, router, pool, clock: the collaborators.
         dialect_for: the dialect spoken to a backend.
-        timeouts: the bounds in time.
+        limits: the settings.
         retries: how many retries there may be, for a request and in all.
         queue: where requests wait for a free place.
         patience: seconds that an attempt for this request has for its first token before a second one may
             start beside it.
-        recheck_seconds: when the picture of the fleet may change at the earliest; what a refused client is
-            told where nothing better is known.
-        try_degraded: whether a candidate whose gate refuses is tried when there is no other.
         forward_authorization: whether a client's own key may go to a backend that has none; never when the
             gateway has keys of its own.
         watch: told of each attempt's start, first token and end.
@@ -112,12 +128,10 @@ class ProxyContext:
         pool: UpstreamPool,
         clock: Clock,
         dialect_for: Callable[[Backend], Dialect],
-        timeouts: TimeoutLimits,
+        limits: ProxyLimits,
         retries: RetryBudget,
         queue: WaitingRoom,
         patience: Patience,
-        recheck_seconds: float,
-        try_degraded: bool,
         forward_authorization: bool,
         watch: AttemptWatch,
         attempt_recorders: tuple[AttemptRecorder, ...],
@@ -127,19 +141,23 @@ class ProxyContext:
         self.router = router
         self.pool = pool
         self.clock = clock
-        self.timeouts = timeouts
         self.retries = retries
-        self.max_retries = retries.settings.max_retries
         self.queue = queue
         self.patience = patience
-        self.recheck_seconds = recheck_seconds
-        self.try_degraded = try_degraded
         self.forward_authorization = forward_authorization
         self.watch = watch
+        self.configure(limits)
         self._dialect_for = dialect_for
         self._targets: dict[str, Target] = {}
         self._attempt_recorders = attempt_recorders
         self._request_recorders = request_recorders
+
+    def configure(self, limits: ProxyLimits) -> None:
+        """Replace the settings; they hold from the next attempt on."""
+        self.timeouts = limits.timeouts
+        self.max_retries = limits.max_retries
+        self.try_degraded = limits.try_degraded
+        self.recheck_seconds = limits.recheck_seconds
 
     def target(self, backend: Backend) -> Target:
         """The prepared target of a backend, made anew when its settings changed."""

@@ -81,6 +81,7 @@ class FastPath:
             guard's is.
         rules: when a breaker may open.
         clock, rng: time, and the jitter of waits.
+        enabled: whether backends get breakers at all.
         on_change: told (backend id, old state, new state) of each change of a breaker.
         limit_of: how many requests a backend takes at once, None where that is not known.
     """
@@ -93,11 +94,13 @@ class FastPath:
         rules: GuardRules,
         clock: Clock,
         rng: random.Random,
+        enabled: bool = True,
         on_change: BreakerListener = lambda *_: None,
         limit_of: Callable[[BackendView], int | None] = configured_limit,
     ) -> None:
         self.breaker = breaker
         self.guard = EjectionGuard(rules)
+        self._enabled = enabled
         self._fleet = fleet
         self._clock = clock
         self._rng = rng
@@ -109,6 +112,8 @@ class FastPath:
 
     def equip(self) -> None:
         """Give every new backend a breaker, and forget those that are gone."""
+        if not self._enabled:
+            return
         present = {view.backend.id: view for view in self._fleet.snapshot.backends}
         for backend_id in [each for each in self._breakers if each not in present]:
             self._drop(backend_id)
@@ -120,15 +125,16 @@ class FastPath:
                 breaker.add_listener(self._changed)
                 self._breakers[backend_id] = view.live.breaker = breaker
 
-    def configure(self, breaker: CircuitBreakerConfig, rules: GuardRules) -> None:
-        """Replace the settings; open breakers keep the wait they have begun."""
+    def configure(self, breaker: CircuitBreakerConfig, rules: GuardRules, *, enabled: bool = True) -> None:
+        """Replace the settings; open breakers keep the wait they have begun. Off: all are taken off."""
         self.breaker = breaker
         self.guard.rules = rules
+        self._enabled = enabled
         for each in self._breakers.values():
             each.config = breaker
-
-    def remove(self) -> None:
-        """Take every breaker off, as when the fast path is switched off."""
+        if enabled:
+            self.equip()
+            return
         for view in self._fleet.snapshot.backends:
             view.live.breaker = None
         for backend_id in list(self._breakers):
@@ -137,6 +143,15 @@ class FastPath:
     def is_out(self, backend_id: str) -> bool:
         """Whether its breaker is open or half-open."""
         return backend_id in self._out
+
+    @property
+    def anyone_out(self) -> bool:
+        """Whether some breaker is open or half-open."""
+        return bool(self._out)
+
+    def breaker_of(self, backend_id: str) -> GuardedBreaker | None:
+        """The breaker of a backend, None where it has none."""
+        return self._breakers.get(backend_id)
 
     def record(self, backend_id: str, success: bool, now: float) -> None:
         """An attempt ended. While the breaker is not closed it is a straggler's end and changes nothing."""

@@ -82,6 +82,14 @@ class Recovery:
         self._clock = clock
         self._rng = rng
 
+    def configure(self, quality: RecoverySettings, gate: CircuitBreakerConfig) -> None:
+        """Replace the settings; gates that are up keep theirs, unless gates are not used any more."""
+        self._quality = quality
+        self._gate_config = gate
+        if not quality.enabled or quality.recovery != "probe":
+            for view in self._fleet.snapshot.backends:
+                view.live.gates.clear()
+
     def review(self) -> None:
         """Put up gates where the hourly rule excludes, take them away where it no longer does.
 

@@ -18,10 +18,13 @@ _DRAIN_POLL_SECONDS = 0.02
 
 
 class Periodic(Struct, frozen=True):
-    """Background work: `run` every `seconds`. What it returns is awaited where it can be."""
+    """Background work: `run` every `seconds` (a number, or asked before each wait).
+
+    What it returns is awaited where it can be.
+    """
 
     name: str
-    seconds: float
+    seconds: float | Callable[[], float]
     run: Callable[[], Awaitable[object] | None]
 
 
@@ -79,6 +82,10 @@ class Service:
             ) from error
         return int(self._server.sockets[0].getsockname()[1])
 
+    def also(self, work: Periodic) -> None:
+        """More background work; only before `run`."""
+        self._periodics = (*self._periodics, work)
+
     def stop(self) -> None:
         """Begin the shutdown; a second call ends at once."""
         if self._stop.is_set():
@@ -125,7 +132,8 @@ class Service:
 
     async def _repeat(self, work: Periodic) -> None:
         while True:
-            await self._clock.sleep_async(work.seconds)
+            seconds = work.seconds
+            await self._clock.sleep_async(seconds if isinstance(seconds, int | float) else seconds())
             try:
                 result = work.run()
                 if result is not None:

@@ -161,6 +161,19 @@ class GatewayProcess:
         except (OSError, http.client.HTTPException) as error:
             raise GatewayProcessError(f"the gateway does not answer: {error}{self._said()}") from error
 
+    def configure(self, toml: str, *, hang_up: bool = False) -> None:
+        """Write another configuration file. The gateway takes it in by itself, or at once on `hang_up`.
+
+        Raises:
+            GatewayProcessError: it does not run.
+        """
+        if self._folder is None:
+            raise GatewayProcessError("the gateway has not been started; call start() first")
+        self.toml = toml
+        (Path(self._folder.name) / "nexus.toml").write_text(toml, encoding="utf-8")
+        if hang_up:
+            os.kill(self.pid, signal.SIGHUP)
+
     def stop(self) -> int:
         """SIGTERM, wait, and return the exit code; what it wrote is then in `stdout` and `stderr`."""
         child = self._child

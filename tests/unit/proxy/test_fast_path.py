@@ -200,9 +200,13 @@ def test_new_settings_hold_from_the_next_failure_on():
 def test_switched_off_nobody_has_a_breaker():
     rig = Rig(2)
     rig.outcomes(b="...", a="xxx")
-    rig.path.remove()
+    rig.path.configure(CircuitBreakerConfig(), GuardRules(), enabled=False)
     assert rig.out() == []
     assert rig.fleet.live("a").breaker is None
+    rig.path.equip()
+    assert rig.fleet.live("a").breaker is None
+    rig.path.configure(CircuitBreakerConfig(), GuardRules())
+    assert rig.fleet.live("a").breaker is not None
 
 
 def test_configured_limit():
