@@ -19,13 +19,12 @@ from bench.eval_signals_stats import (
 from nexus.outcomes.outcome import InferredKind
 from nexus.outcomes.signals.kinds import FollowUp
 from nexus.outcomes.signals.reader import SignalReader
-from nexus.outcomes.signals.weights import MIN_RELIABILITY, Rates, judge, reliability
+from nexus.outcomes.signals.weights import MIN_RELIABILITY, QUICK, Rates, judge, reliability
 
 FOLDS = 10
 HELD_OUT = 0.3
 PRIOR = 10.0
 """A signal's rate is drawn towards the base rate as if by so many more answers."""
-QUICK = "quick_follow_up"
 PUT_AGAIN = "asked_again or regenerated"
 
 

@@ -2,7 +2,16 @@
 
 import pytest
 
-from nexus.outcomes.signals.weights import MIN_RELIABILITY, SHIPPED, Evidence, Rates, judge, reliability
+from nexus.outcomes.signals.weights import (
+    MIN_RELIABILITY,
+    SHIPPED,
+    TOOL_RELIABILITY,
+    Evidence,
+    Rates,
+    judge,
+    reliability,
+    reliability_of,
+)
 
 
 def test_no_evidence_no_verdict():
@@ -54,3 +63,14 @@ def test_too_little_evidence_is_no_verdict():
     least = 0.5 * (1 - MIN_RELIABILITY)
     assert judge(Evidence(quick=True), Rates(0.5, 0.5, least + 0.01, 0.5)) is None
     assert judge(Evidence(quick=True), Rates(0.5, 0.5, least - 0.01, 0.5)) is not None
+
+
+def test_the_name_in_a_receipt_gives_the_reliability_it_had():
+    """Joined names count as the signal that decided; what is not read from requests counts in full."""
+    repeated, quick = judge(Evidence(repeated=True)), judge(Evidence(quick=True))
+    assert repeated is not None
+    assert quick is not None
+    assert reliability_of("asked_again") == reliability_of("regenerated") == repeated.reliability
+    assert reliability_of("asked_again+quick_follow_up") == quick.reliability
+    assert reliability_of("tool_result") == TOOL_RELIABILITY
+    assert reliability_of("explicit") == reliability_of("") == 1.0

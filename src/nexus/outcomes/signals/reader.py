@@ -17,9 +17,11 @@ from nexus.outcomes.signals.memory import AnswerMemory, Remembered
 from nexus.outcomes.signals.messages import ChatMessage
 from nexus.outcomes.signals.tools import loop_steps
 from nexus.outcomes.signals.weights import (
+    QUICK,
     QUICK_SECONDS,
     TOOL_CONFIDENCE,
     TOOL_RELIABILITY,
+    TOOL_RESULT,
     Evidence,
     judge,
 )
@@ -174,7 +176,7 @@ class SignalReader:
             make = InferredOutcome.accepted_with_edits if evidence.failed else InferredOutcome.accepted
         names = [kind.value] if evidence.repeated or evidence.failed else []
         if evidence.quick:
-            names.append("quick_follow_up")
+            names.append(QUICK)
         outcome = make(verdict.confidence)
         signals.append(Signal(entry.trace_id, outcome, "+".join(names), verdict.reliability))
 
@@ -189,7 +191,7 @@ class SignalReader:
             if entry is None or entry.read:
                 continue
             entry.read = True
-            signals.append(Signal(entry.trace_id, outcome, "tool_result", TOOL_RELIABILITY))
+            signals.append(Signal(entry.trace_id, outcome, TOOL_RESULT, TOOL_RELIABILITY))
 
     def _find(self, answer: ChatMessage, before_answer: bytes | None, now: float) -> Remembered | None:
         digest, length = hash_answer(self._key, answer)

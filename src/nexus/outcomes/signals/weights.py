@@ -6,11 +6,15 @@ The target is adoption: did the person copy something from the answer? A signal 
 
 from msgspec import Struct
 
+from nexus.outcomes.signals.kinds import FollowUp
+
 MIN_RELIABILITY = 0.2
 """Verdicts that remove less of the doubt than this are not given."""
 TOOL_CONFIDENCE = 0.7
 TOOL_RELIABILITY = 0.2
 """Tool results are weighed by assumption: no labelled data was at hand to measure them with."""
+QUICK, TOOL_RESULT = "quick_follow_up", "tool_result"
+"""Names of signals that are no kind of follow-up."""
 QUICK_SECONDS = (5.0, 40.0)
 """A follow-up in this span came before the code can have been put to use. Sooner than that, nobody has read
 the answer (the client is a program), and the measurement does not hold."""
@@ -74,3 +78,16 @@ def judge(evidence: Evidence, rates: Rates = SHIPPED) -> Verdict | None:
 def reliability(rate: float, base: float) -> float:
     """The part of the doubt that a signal removes: 0 at the base rate, 1 at certainty, either way."""
     return (rate - base) / (1 - base) if rate > base else (base - rate) / base
+
+
+def reliability_of(signal: str) -> float:
+    """The reliability of a signal by its name, as receipts hold it; 1 for every signal not read here.
+
+    With it, receipts can be replayed with the weights that they had.
+    """
+    if signal == TOOL_RESULT:
+        return TOOL_RELIABILITY
+    names = signal.split("+")
+    repeated = FollowUp.ASKED_AGAIN in names or FollowUp.REGENERATED in names
+    verdict = judge(Evidence(repeated, QUICK in names, FollowUp.ERROR_REPORT in names))
+    return verdict.reliability if verdict is not None else 1.0
