@@ -9,7 +9,7 @@ from nexus.core.clock import Clock
 from nexus.core.decision import Decision
 from nexus.core.outcome import AttemptOutcome, AttemptResult, RequestOutcome, RequestResult
 from nexus.core.receipt import LedgerEntry
-from nexus.core.request import Surface
+from nexus.core.request import Surface, Task
 from nexus.ledger.open import open_ledger
 from nexus.ledger.writer import LedgerWriter
 from nexus.outcomes import CallDetails, OutcomeTracker
@@ -70,13 +70,19 @@ class Outcomes:
         if attempt is None:
             return
         request = outcome.request
+        task, propensity, candidates = request.task, None, None
+        if decision is not None and decision.models:
+            task = decision.task or task
+            candidates = tuple(model.model for model in decision.models)
+            # Where another model had to step in, nobody drew it.
+            propensity = decision.propensity if candidates[0] == attempt.model else None
         details = CallDetails(
             attempt.backend_id,
             len(outcome.attempts),
             attempt.cost_usd,
             attempt.ttft_ms,
-            None,
-            None if decision is None else _models(decision),
+            propensity,
+            candidates,
             request.project,
             request.model if request.model != attempt.model else None,
         )
@@ -85,28 +91,28 @@ class Outcomes:
             self.tracker.record_call(
                 request.trace_id,
                 served.model,
-                request.task,
+                task,
                 outcome.route_reason,
                 latency_ms=served.latency_ms,
-                input_tokens=served.input_tokens,
+                input_tokens=served.input_tokens if answered else 0,
                 output_tokens=served.output_tokens if answered else 0,
                 has_output=answered and _has_output(request.surface, served),
                 details=details,
             )
         elif outcome.result is _CANCELLED:
-            self._record_cancelled(outcome, attempt, details)
+            self._record_cancelled(outcome, attempt, task, details)
         else:
-            self._record_failed(outcome, attempt, details)
+            self._record_failed(outcome, attempt, task, details)
 
     def _record_cancelled(
-        self, outcome: RequestOutcome, attempt: AttemptOutcome, details: CallDetails
+        self, outcome: RequestOutcome, attempt: AttemptOutcome, task: Task, details: CallDetails
     ) -> None:
         """The client left: a call, but neither an answer nor a failure, and no measure of speed."""
         request = outcome.request
         self.tracker.record_call(
             request.trace_id,
             attempt.model,
-            request.task,
+            task,
             outcome.route_reason,
             latency_ms=0.0,
             input_tokens=attempt.input_tokens,
@@ -115,14 +121,16 @@ class Outcomes:
             details=details,
         )
 
-    def _record_failed(self, outcome: RequestOutcome, attempt: AttemptOutcome, details: CallDetails) -> None:
+    def _record_failed(
+        self, outcome: RequestOutcome, attempt: AttemptOutcome, task: Task, details: CallDetails
+    ) -> None:
         """No answer, or a broken one. What the upstream said of it may quote the prompt, so it stays out."""
         request = outcome.request
         limited = attempt.result is AttemptResult.RATE_LIMITED
         kind = attempt.result if attempt.kind is None else attempt.kind
         error = f"{kind.value} (HTTP {attempt.status})" if attempt.status else kind.value
         tracker = self.tracker
-        tracker.record_start(attempt.model, request.task, outcome.route_reason, trace_id=request.trace_id)
+        tracker.record_start(attempt.model, task, outcome.route_reason, trace_id=request.trace_id)
         tracker.record_failure(
             request.trace_id,
             error,
@@ -188,10 +196,6 @@ class Outcomes:
             figures.resolutions, figures.pending, figures.abandoned, written, waiting, dropped
         )
 
-    def ledger_is_behind(self) -> bool:
-        """Whether receipts could not be written the last time it was tried."""
-        return self._writer is not None and bool(self._writer.figures().last_error)
-
     def _save(self) -> None:
         try:
             self.tracker.save_to_file(self._path)
@@ -208,18 +212,15 @@ class Outcomes:
 
 
 def _last(outcome: RequestOutcome) -> AttemptOutcome | None:
-    return outcome.attempts[-1] if outcome.attempts else None
+    """The attempt that says how an unanswered request ended: the last one that was not called off."""
+    attempts = outcome.attempts
+    if outcome.result is not _CANCELLED:
+        for attempt in reversed(attempts):
+            if attempt.result is not AttemptResult.CANCELLED:
+                return attempt
+    return attempts[-1] if attempts else None
 
 
 def _has_output(surface: Surface, served: AttemptOutcome) -> bool:
     """Whether a good answer said anything. Whole answers are looked at, so only a stream may be empty."""
     return not served.stream or served.output_tokens > 0 or surface is _EMBEDDING
-
-
-def _models(decision: Decision) -> tuple[str, ...] | None:
-    """The models that were candidates, best first; None where there was one only."""
-    candidates = decision.candidates
-    first = candidates[0].model if candidates else ""
-    if all(candidate.model == first for candidate in candidates):
-        return None
-    return tuple(dict.fromkeys(candidate.model for candidate in candidates))
