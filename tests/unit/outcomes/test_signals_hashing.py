@@ -104,6 +104,16 @@ def test_tool_calls_are_part_of_an_answer():
     assert hash_answer(KEY, ChatMessage("assistant", None, [call]))[0] != b""
 
 
+def test_tool_calls_may_lack_what_they_should_have():
+    """Servers leave out ids and names, or send null; the rest of the request is read all the same."""
+    body = b'{"messages":[{"role":"assistant","tool_calls":[{"id":null,"function":null},{"function":{}}]}]}'
+    (message,) = decode_messages(body)
+    hasher = AnswerHasher(KEY)
+    hasher.add_tool_call("", "")
+    hasher.add_tool_call("", "")
+    assert hash_answer(KEY, message) == (hasher.digest(), 0)
+
+
 def test_surrogates_are_hashed():
     """Text that is not well-formed Unicode is no reason to stop."""
     assert digest("\ud83d") != digest("x")

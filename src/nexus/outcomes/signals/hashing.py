@@ -136,7 +136,8 @@ def hash_answer(key: bytes, message: ChatMessage) -> tuple[bytes, int]:
     hasher = AnswerHasher(key)
     hasher.add(message.text())
     for call in message.tool_calls or ():
-        hasher.add_tool_call(call.id, call.function.name)
+        name = call.function.name if call.function is not None else None
+        hasher.add_tool_call(call.id or "", name or "")
     return hasher.digest(), hasher.length
 
 

@@ -14,14 +14,14 @@ MAX_CHARS = 1_000_000
 class ToolFunction(Struct, frozen=True, gc=False):
     """The name of a called tool."""
 
-    name: str = ""
+    name: str | None = None
 
 
 class ToolCall(Struct, frozen=True, gc=False):
     """One tool call of an answer."""
 
-    id: str = ""
-    function: ToolFunction = ToolFunction()
+    id: str | None = None
+    function: ToolFunction | None = None
 
 
 class ChatMessage(Struct):
