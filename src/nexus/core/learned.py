@@ -17,6 +17,8 @@ import math
 
 from msgspec import Struct
 
+from nexus.core.outcome import AttemptResult
+
 
 class ExpectedTimeSettings(Struct, frozen=True, kw_only=True):
     """Every constant of `expected_time` and of the learning it rests on. Times are in seconds.
@@ -52,6 +54,8 @@ class ExpectedTimeSettings(Struct, frozen=True, kw_only=True):
     Failures:
         error_memory: time constant with which successes and failures are forgotten.
         confidence: z of the Wilson lower bound that takes the place of the observed share.
+        late_factor, late_seconds: a first token this many times later than its backend is used to while not
+            busy, and at least this late, counts as a failure.
         failure_cost: what a failed attempt costs a client; divided by the expected time to first token, or by
             the usual one where the prompt is longer than usual.
         most_penalty: bound of that penalty.
@@ -85,6 +89,8 @@ class ExpectedTimeSettings(Struct, frozen=True, kw_only=True):
     learned_answers: int = 50
     error_memory: float = 30.0
     confidence: float = 1.28
+    late_factor: float = 10.0
+    late_seconds: float = 2.0
     failure_cost: float = 20.0
     most_penalty: float = 50.0
     ramp_start: float = 0.1
@@ -179,12 +185,12 @@ class Flight:
 
     `expected` are the seconds its prompt needs at slowness 1, and `patience` those after which the wait for
     it looks like slowness. `pending` are the attempts on the backend when it began, itself included. It
-    `waits` until it has its first token or has ended. `answered`: its first token was counted as a success,
-    which its end may still take back.
+    `waits` until it has its first token or has ended. `counted` says what it was counted as so far: a success
+    from its first token on, which its end may still take back.
     """
 
     __slots__ = (
-        "answered",
+        "counted",
         "expected",
         "pair",
         "patience",
@@ -214,7 +220,7 @@ class Flight:
         self.sent_at = now
         self.stream = stream
         self.waits = True
-        self.answered = False
+        self.counted: AttemptResult | None = None
 
 
 def slowness_now(pair: PairLearned, settings: ExpectedTimeSettings, now: float) -> float:

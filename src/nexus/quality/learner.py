@@ -65,28 +65,28 @@ class AttemptLearner:
             flight.waits = False
             pair = flight.pair
             del pair.waiting[flight]
+            late = self._is_late(flight, now)
             self._measure(flight, now - flight.sent_at, now)
-            self._decay(pair, now)
-            pair.successes += 1.0
-            flight.answered = True
+            self._count(flight, now, failed=late)
 
     def finished(self, flight: Flight, outcome: AttemptOutcome) -> None:
         """The attempt has ended. A second call for the same flight would count it twice."""
-        pair, result = flight.pair, outcome.result
+        pair, result, now = flight.pair, outcome.result, outcome.ended_at
         if flight.waits:
             flight.waits = False
             del pair.waiting[flight]
+            if result is AttemptResult.CANCELLED and self._is_late(flight, now):
+                self._count(flight, now, failed=True)
             self._settle_wait(flight, outcome)
         if result is AttemptResult.SUCCESS:
             pair.answers += 1
-            if not flight.answered:
-                self._decay(pair, outcome.ended_at)
-                pair.successes += 1.0
+            if flight.counted is None:
+                self._count(flight, now, failed=False)
         elif result is AttemptResult.FAILURE:
-            self._decay(pair, outcome.ended_at)
-            pair.failures += 1.0
-            if flight.answered:
+            if flight.counted is AttemptResult.SUCCESS:
                 pair.successes = max(0.0, pair.successes - 1.0)
+            if flight.counted is not AttemptResult.FAILURE:
+                self._count(flight, now, failed=True)
 
     def recovered(self, live: BackendLive, now: float) -> None:
         """The backend is back after it was out: it starts slowly, and what it did before no longer counts."""
@@ -130,12 +130,34 @@ class AttemptLearner:
         shared.pairs.append(pair)
         return pair
 
-    def _decay(self, pair: PairLearned, now: float) -> None:
-        """Bring the counts up to date."""
+    def _count(self, flight: Flight, now: float, *, failed: bool) -> None:
+        """Bring the decayed counts up to date and add one."""
+        pair = flight.pair
         kept = math.exp((pair.counted_at - now) / self.settings.error_memory)
         pair.counted_at = now
         pair.successes *= kept
         pair.failures *= kept
+        if failed:
+            pair.failures += 1.0
+            flight.counted = AttemptResult.FAILURE
+        else:
+            pair.successes += 1.0
+            flight.counted = AttemptResult.SUCCESS
+
+    def _is_late(self, flight: Flight, now: float) -> bool:
+        """Whether a stream has waited so far beyond what its backend is used to that it counts as a failure.
+
+        Not where the backend was well used: that is the load, and the limit will learn from it.
+        """
+        settings, pair = self.settings, flight.pair
+        waited = now - flight.sent_at
+        return (
+            waited > settings.late_seconds
+            and flight.stream
+            and pair.unhurried > 0.0
+            and waited > settings.late_factor * flight.expected * pair.unhurried
+            and flight.pending < settings.well_used * pair.limit
+        )
 
     def _settle_wait(self, flight: Flight, outcome: AttemptOutcome) -> None:
         """The end came before a first token was reported."""

@@ -297,6 +297,47 @@ def test_a_complete_answer_is_counted_once() -> None:
     assert (bench.pair().successes, bench.pair().answers) == (1.0, 1)
 
 
+def test_a_failure_after_a_late_first_token_is_one_failure() -> None:
+    bench = Bench()
+    settle(bench)
+    before = bench.pair("a").failures
+    flight = bench.start("a")
+    bench.now += 30.0
+    bench.learner.first_token(flight, bench.now)
+    bench.end(flight, AttemptResult.FAILURE)
+    assert bench.pair("a").failures == pytest.approx(before + 1.0)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "pending", "late"),
+    [(30.0, 0, 1.0), (4.0, 0, 0.0), (30.0, 8, 0.0)],
+    ids=["late", "slow", "busy"],
+)
+def test_a_first_token_far_beyond_the_usual_counts_as_a_failure(
+    seconds: float, pending: int, late: float
+) -> None:
+    bench = Bench()
+    settle(bench)
+    bench.answer("a", seconds, pending=pending)
+    assert bench.pair("a").failures == late
+
+
+def test_an_attempt_given_up_because_it_was_late_counts_as_a_failure() -> None:
+    bench = Bench()
+    settle(bench)
+    for seconds, failures in ((1.0, 0.0), (30.0, 1.0)):
+        flight = bench.start("a")
+        bench.now += seconds
+        bench.end(flight, AttemptResult.CANCELLED)
+        assert bench.pair("a").failures == failures
+
+
+def test_nothing_is_late_before_there_is_a_usual_time() -> None:
+    bench = Bench()
+    bench.answer("a", 30.0)
+    assert bench.pair("a").failures == 0.0
+
+
 def test_counts_decay() -> None:
     bench = Bench()
     bench.end(bench.start(), AttemptResult.FAILURE)
