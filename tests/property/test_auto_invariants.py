@@ -83,10 +83,10 @@ def test_no_candidate_breaks_a_rule_whichever_model_is_explored(
             }
 
 
-def _rule(rules, name):
+def _rule(rules: list[RoutingPolicy], name: str) -> RoutingPolicy | None:
     """The first policy that matches a name."""
     return next((rule for rule in rules if _matches(rule.model_pattern, name)), None)
 
 
-def _matches(pattern, name):
+def _matches(pattern: str, name: str) -> bool:
     return pattern in {"*", name} or (pattern == "auto*" and name == "auto")

@@ -8,13 +8,12 @@ from nexus.core.choice import ModelArm
 from nexus.core.receipt import LedgerEntry
 from nexus.core.request import Task
 from nexus.outcomes.choice.chooser import AdaptiveChooser
+from nexus.outcomes.choice.learning import learn_from
 from nexus.outcomes.choice.settings import ChoiceSettings
 from nexus.outcomes.choice.what_if import Estimate, mean_of, what_if
 from nexus.outcomes.choice.what_if_policies import (
     PolicyError,
     Replayed,
-    evidence_of,
-    learn_from,
     parse_policy,
 )
 
@@ -44,7 +43,7 @@ def logged(count: int, seed: int, exploration: float = 0.2) -> list[LedgerEntry]
         first = chooser.choose(task, arms, conversation=None, now=0.0, preview=False).ranking[0]
         quality = float(rng.random() < TRUE[task, first.model])
         entries.append(receipt(first.model, task, quality=quality, propensity=first.propensity))
-        learn_from(chooser, entries[-1], 1.0)
+        learn_from(chooser, entries[-1])
     return entries
 
 
@@ -163,16 +162,3 @@ def test_a_policy_that_is_none_is_refused_with_what_there_is(text, said):
 def test_adaptive_takes_its_settings():
     assert isinstance(parse_policy("adaptive"), Replayed)
     assert isinstance(parse_policy("adaptive:exploration=0.1,cost_weight=0.3"), Replayed)
-
-
-def test_a_rate_limit_is_no_evidence_of_quality_and_a_failure_is():
-    limited = evidence_of(receipt(quality=None, success=False, signal="rate_limit"))
-    assert limited.success is None
-    failed = evidence_of(receipt(quality=None, success=False, signal="failure"))
-    assert failed.success is False
-    assert failed.seconds is None
-
-
-def test_figures_of_a_receipt_that_make_no_sense_are_left_out():
-    found = evidence_of(receipt(quality=7.0, cost_usd=float("inf")))
-    assert (found.quality, found.cost_usd) == (None, None)

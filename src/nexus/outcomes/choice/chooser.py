@@ -3,13 +3,10 @@
 from collections.abc import Callable
 from random import Random
 
-import msgspec
-from msgspec import Struct
-
 from nexus.core.choice import ModelArm, ModelChoice, RankedModel
 from nexus.core.request import Task
 from nexus.outcomes.choice.conversations import Conversations
-from nexus.outcomes.choice.evidence import Average, Belief, ModelEvidence, Tally, latest
+from nexus.outcomes.choice.evidence import Belief, ModelEvidence, latest
 from nexus.outcomes.choice.settings import ChoiceSettings
 from nexus.outcomes.choice.terms import ChoiceTerms, Field, Standing
 
@@ -17,15 +14,6 @@ _MAX_MODELS = 4096
 # Prices that nobody knows are taken for middling: neither free nor the dearest.
 _UNKNOWN_COST_TERM = 0.5
 _TIE = 1e-12
-
-
-class KeptEvidence(Struct, frozen=True):
-    """What is saved of one model: pairs of successes and failures, or of total and weight, by task name."""
-
-    overall: tuple[float, float]
-    tasks: dict[str, tuple[float, float]]
-    costs: dict[str, tuple[float, float]]
-    seconds: dict[str, tuple[float, float]]
 
 
 class AdaptiveChooser:
@@ -198,54 +186,9 @@ class AdaptiveChooser:
         )
         return [first, *rest]
 
-    # --- keeping
-
-    def state(self) -> dict[str, KeptEvidence]:
-        """What was learned, by model, to be written down; conversations are not part of it."""
-        return {model: _kept_evidence(evidence) for model, evidence in self._evidence.items()}
-
-    def restore(self, state: dict[str, KeptEvidence]) -> None:
-        """Take over what `state` gave earlier; what is known of the same models is replaced.
-
-        Raises:
-            ValueError: it names a task that does not exist.
-        """
-        for model, kept in state.items():
-            evidence = self._of(model)
-            if evidence is None:
-                continue
-            evidence.overall = Tally(*kept.overall)
-            evidence.tasks = {Task(name): Tally(*pair) for name, pair in kept.tasks.items()}
-            evidence.costs = {Task(name): Average(*pair) for name, pair in kept.costs.items()}
-            evidence.seconds = {Task(name): Average(*pair) for name, pair in kept.seconds.items()}
-            evidence.forget_beliefs()
-
     def _of(self, model: str) -> ModelEvidence | None:
         """The evidence on a model, made where there is none yet; None beyond the most that are kept."""
         known = self._evidence.get(model)
         if known is None and len(self._evidence) < _MAX_MODELS:
             known = self._evidence[model] = ModelEvidence(self._settings)
         return known
-
-
-def encode_state(state: dict[str, KeptEvidence]) -> bytes:
-    """The state as JSON."""
-    return msgspec.json.encode(state)
-
-
-def decode_state(data: bytes) -> dict[str, KeptEvidence]:
-    """The state that `encode_state` wrote.
-
-    Raises:
-        ValueError: the bytes are something else.
-    """
-    return msgspec.json.decode(data, type=dict[str, KeptEvidence])
-
-
-def _kept_evidence(evidence: ModelEvidence) -> KeptEvidence:
-    return KeptEvidence(
-        overall=(evidence.overall.successes, evidence.overall.failures),
-        tasks={task.value: (each.successes, each.failures) for task, each in evidence.tasks.items()},
-        costs={task.value: (each.total, each.weight) for task, each in evidence.costs.items()},
-        seconds={task.value: (each.total, each.weight) for task, each in evidence.seconds.items()},
-    )

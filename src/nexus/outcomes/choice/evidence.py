@@ -46,9 +46,9 @@ class Tally:
 
     __slots__ = ("failures", "successes")
 
-    def __init__(self, successes: float = 0.0, failures: float = 0.0) -> None:
-        self.successes = successes
-        self.failures = failures
+    def __init__(self) -> None:
+        self.successes = 0.0
+        self.failures = 0.0
 
     @property
     def mass(self) -> float:
@@ -67,9 +67,9 @@ class Average:
 
     __slots__ = ("total", "weight")
 
-    def __init__(self, total: float = 0.0, weight: float = 0.0) -> None:
-        self.total = total
-        self.weight = weight
+    def __init__(self) -> None:
+        self.total = 0.0
+        self.weight = 0.0
 
     @property
     def value(self) -> float | None:
@@ -122,10 +122,6 @@ class ModelEvidence:
         if known is None:
             known = self._beliefs[task] = self._work_out(task)
         return known
-
-    def forget_beliefs(self) -> None:
-        """Work the beliefs out anew at their next use: the tallies were changed from outside."""
-        self._beliefs.clear()
 
     def _work_out(self, task: Task) -> Belief:
         settings = self._settings

@@ -1,14 +1,13 @@
 """The policies that a ledger can be replayed with, and their names."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from random import Random
-
-from msgspec import Struct
 
 from nexus.core.choice import ModelArm
 from nexus.core.receipt import LedgerEntry
 from nexus.core.request import Task
 from nexus.outcomes.choice.chooser import AdaptiveChooser
+from nexus.outcomes.choice.learning import learn_from
 from nexus.outcomes.choice.settings import ChoiceSettings
 from nexus.outcomes.choice.what_if import TargetPolicy
 
@@ -57,14 +56,11 @@ class ByTask:
 class Replayed:
     """The chooser itself, learning from the receipts as they come, also from models it would not have chosen.
 
-    Every signal counts with the weight of `reliability`; the cost of a model is what it has cost so far.
+    The cost of a model is what it has cost so far, the time what it has taken.
     """
 
-    def __init__(
-        self, settings: ChoiceSettings, reliability: Callable[[LedgerEntry], float] | None = None
-    ) -> None:
+    def __init__(self, settings: ChoiceSettings) -> None:
         self._chooser = AdaptiveChooser(settings, Random(0))
-        self._reliability = reliability or _full
 
     def probability(self, entry: LedgerEntry, candidates: tuple[str, ...]) -> float | None:
         """Its propensity for the model, from what it had learned before this receipt."""
@@ -74,45 +70,7 @@ class Replayed:
 
     def learn(self, entry: LedgerEntry) -> None:
         """Feed the chooser as the gateway does."""
-        learn_from(self._chooser, entry, self._reliability(entry))
-
-
-class Evidence(Struct, frozen=True):
-    """What a receipt tells a chooser; the fields are the arguments of `AdaptiveChooser.observe`."""
-
-    quality: float | None
-    success: bool | None
-    cost_usd: float | None
-    seconds: float | None
-
-
-def evidence_of(entry: LedgerEntry) -> Evidence:
-    """What a receipt says of its model.
-
-    A failed call counts as an answer of quality 0; a rate limit (`signal="rate_limit"`) says nothing of
-    quality. A quality, cost or time that is no sensible number is left out.
-    """
-    quality = entry.quality if entry.quality is not None and 0.0 <= entry.quality <= 1.0 else None
-    cost = entry.cost_usd if entry.cost_usd is not None and 0.0 <= entry.cost_usd < float("inf") else None
-    seconds = entry.latency_ms / 1000.0 if 0.0 < entry.latency_ms < float("inf") else None
-    success = None if entry.signal == "rate_limit" else entry.success
-    if success is False and quality is None:
-        seconds = None  # how quickly it failed is no sign of speed
-    return Evidence(quality, success, cost, seconds)
-
-
-def learn_from(chooser: AdaptiveChooser, entry: LedgerEntry, weight: float) -> None:
-    """Tell a chooser what became of one call. `weight` is the reliability of the receipt's signal."""
-    found = evidence_of(entry)
-    chooser.observe(
-        entry.model_id,
-        entry.task,
-        quality=found.quality,
-        success=found.success,
-        weight=weight,
-        cost_usd=found.cost_usd,
-        seconds=found.seconds,
-    )
+        learn_from(self._chooser, entry)
 
 
 def parse_policy(text: str) -> TargetPolicy:
@@ -162,8 +120,3 @@ def _settings(text: str) -> ChoiceSettings:
         )
     except ValueError as error:
         raise PolicyError(str(error)) from error
-
-
-def _full(entry: LedgerEntry) -> float:
-    del entry
-    return 1.0

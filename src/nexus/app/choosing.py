@@ -1,0 +1,82 @@
+"""`auto` in the gateway: the chooser, what it learns from receipts, and what it recalls after a restart."""
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import Callable
+from random import Random
+
+from nexus.config.model import OutcomeSettings
+from nexus.core.receipt import LedgerEntry
+from nexus.ledger.open import open_ledger
+from nexus.ledger.store import LedgerError
+from nexus.outcomes.choice.chooser import AdaptiveChooser
+from nexus.outcomes.choice.learning import learn_from
+from nexus.outcomes.choice.settings import ChoiceSettings
+
+_log = logging.getLogger("nexus.outcomes.choice")
+# The evidence of a model fades within some hundred answers; older receipts would change nothing.
+_RECALLED = 5_000
+_MAX_WEIGHTS = 50_000
+
+
+class Choosing:
+    """The chooser behind `auto` and what feeds it.
+
+    Args:
+        settings: `[outcomes]`.
+        rng: draws explorations.
+        is_cooling: whether a model was rate-limited and is to be left alone now.
+    """
+
+    def __init__(self, settings: OutcomeSettings, rng: Random, is_cooling: Callable[[str], bool]) -> None:
+        self.chooser = AdaptiveChooser(
+            ChoiceSettings(
+                exploration=settings.exploration,
+                quality_weight=settings.quality_weight,
+                cost_weight=settings.cost_weight,
+                latency_weight=settings.latency_weight,
+            ),
+            rng,
+            is_cooling=is_cooling,
+        )
+        self._reliabilities: OrderedDict[str, float] = OrderedDict()
+        self._recalling: asyncio.Task[None] | None = None
+
+    def weigh(self, trace_id: str, reliability: float) -> None:
+        """Say how reliable the signal is that is about to resolve a call, in [0, 1]."""
+        self._reliabilities[trace_id] = reliability
+        if len(self._reliabilities) > _MAX_WEIGHTS:
+            self._reliabilities.popitem(last=False)
+
+    def receive(self, entry: LedgerEntry) -> None:
+        """Learn from a receipt."""
+        learn_from(self.chooser, entry, self._reliabilities.pop(entry.trace_id, None))
+
+    def recall(self, url: str) -> None:
+        """Learn from the newest receipts of the ledger, beside the work; needs a running event loop."""
+        self._recalling = asyncio.get_running_loop().create_task(self._recall(url))
+
+    async def stop(self) -> None:
+        """Stop recalling."""
+        if self._recalling is not None:
+            self._recalling.cancel()
+            await asyncio.gather(self._recalling, return_exceptions=True)
+
+    async def _recall(self, url: str) -> None:
+        try:
+            entries = await asyncio.to_thread(_newest, url)
+        except LedgerError as error:
+            _log.warning("the choice of models starts without what was learned before: %s", error)
+            return
+        for entry in entries:
+            learn_from(self.chooser, entry, None)
+        _log.info("the choice of models recalls %d receipts", len(entries))
+
+
+def _newest(url: str) -> list[LedgerEntry]:
+    store = open_ledger(url)
+    try:
+        return store.read(_RECALLED)
+    finally:
+        store.close()

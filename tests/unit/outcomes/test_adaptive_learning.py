@@ -1,0 +1,54 @@
+"""What receipts of each kind teach the chooser."""
+
+from random import Random
+
+import pytest
+
+from nexus.core.receipt import LedgerEntry
+from nexus.core.request import Task
+from nexus.outcomes.choice.chooser import AdaptiveChooser
+from nexus.outcomes.choice.learning import INFERRED_WEIGHT, evidence_of, learn_from
+from nexus.outcomes.choice.settings import ChoiceSettings
+
+
+def receipt(**fields) -> LedgerEntry:
+    return LedgerEntry(
+        "t", "m", Task.CODE, "adaptive:exploit", fields.pop("latency_ms", 2000.0), 1, 1, 1, 1.0, **fields
+    )
+
+
+def test_what_somebody_says_outright_counts_with_its_quality_and_in_full():
+    found = evidence_of(receipt(quality=0.63, success=True, signal="explicit"))
+    assert (found.quality, found.weight) == (0.63, 1.0)
+
+
+@pytest.mark.parametrize(("success", "quality"), [(True, 1.0), (False, 0.0)])
+def test_of_an_inferred_signal_the_direction_counts_by_its_reliability(success, quality):
+    entry = receipt(quality=0.4, success=success, signal="asked_again+quick")
+    assert evidence_of(entry, 0.3).quality == quality
+    assert evidence_of(entry, 0.3).weight == 0.3
+    assert evidence_of(entry).weight == INFERRED_WEIGHT
+
+
+def test_a_failed_call_is_an_answer_without_quality_and_no_sign_of_speed():
+    found = evidence_of(receipt(success=False, error="reset", signal="failure"))
+    assert (found.quality, found.success, found.weight, found.seconds) == (None, False, 1.0, None)
+
+
+def test_a_rate_limit_is_no_evidence_of_quality():
+    found = evidence_of(receipt(success=False, error="rate_limited", signal="rate_limit"))
+    assert (found.quality, found.success, found.seconds) == (None, None, None)
+
+
+def test_an_answer_that_nobody_judged_tells_cost_and_time_only():
+    chooser = AdaptiveChooser(ChoiceSettings(), Random(1))
+    entry = receipt(success=True, cost_usd=0.002, signal="expired")
+    learn_from(chooser, entry)
+    assert chooser.belief("m", Task.CODE).prior_share == 1.0
+    found = evidence_of(entry)
+    assert (found.cost_usd, found.seconds) == (0.002, 2.0)
+
+
+def test_figures_that_make_no_sense_are_left_out():
+    found = evidence_of(receipt(quality=7.0, cost_usd=float("inf"), latency_ms=0.0))
+    assert (found.quality, found.cost_usd, found.seconds) == (None, None, None)
