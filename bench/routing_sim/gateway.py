@@ -25,6 +25,7 @@ _NOBODY = ClientHeaders()
 _EVENTS = [(b"content-type", b"text/event-stream")]
 _FIRST = b'data: {"choices":[{"index":0,"delta":{"content":"a"},"finish_reason":null}]}\n\n'
 _LAST = b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
+_WHOLE = b'{"choices":[{"index":0,"message":{"role":"assistant","content":"a"},"finish_reason":"length"}]}'
 _JSON = (b"content-type", b"application/json")
 _ERROR = b'{"error":{"message":"simulated"}}'
 _PORT = 9000
@@ -77,6 +78,21 @@ class _Upstream:
         """Nothing is buffered."""
 
 
+class _ProbedUpstream(_Upstream):
+    """The same for a test of the product's own, which asks for a whole answer."""
+
+    __slots__ = ()
+
+    def first_token(self) -> None:
+        """A whole answer has none."""
+
+    def finished(self) -> None:
+        self._handler.on_head(200, [_JSON])
+        self._handler.on_body(_WHOLE)
+        self._handler.on_read_done()
+        self._handler.on_end()
+
+
 class _Pool:
     """Stands where the product's upstream pool does."""
 
@@ -88,14 +104,13 @@ class _Pool:
         simulated = self._simulated
         index = origin.port - _PORT
         backend = simulated.backends[index]
-        upstream = _Upstream(backend, handler)
         body = data[data.rindex(b"\r\n\r\n") + 4 :]
-        if body.isdigit():
-            arrival = simulated.arrivals[int(body)]
-            prompt, output = arrival.prompt_tokens, arrival.output_tokens
-            job = Job(prompt, output, arrival.luck[index], arrival.noise[index], upstream)
-        else:  # a test of the product's own, of one token
-            job = Job(1, 1, simulated.rng.random(), 1.0, upstream)
+        if not body.isdigit():
+            return cast("Call", simulated.probe(index, handler))
+        arrival = simulated.arrivals[int(body)]
+        prompt, output = arrival.prompt_tokens, arrival.output_tokens
+        upstream = _Upstream(backend, handler)
+        job = Job(prompt, output, arrival.luck[index], arrival.noise[index], upstream)
         upstream.job = job
         simulated.tally.sent(index, simulated.engine.now)
         backend.submit(job)
@@ -181,6 +196,13 @@ class SimulatedGateway:
         body = b"%d" % arrival.number
         client = _Client(arrival, self.engine, self.tally)
         self._parts.forwarder.forward(request, body, _NOBODY, client, path="/v1/chat/completions")
+
+    def probe(self, index: int, handler: CallHandler) -> _Upstream:
+        """A test of the product's own goes to a backend: one token, counted nowhere."""
+        upstream = _ProbedUpstream(self.backends[index], handler)
+        upstream.job = Job(1, 1, self.rng.random(), 1.0, upstream)
+        self.backends[index].submit(upstream.job)
+        return upstream
 
     def _record(self, outcome: AttemptOutcome) -> None:
         if outcome.result is not AttemptResult.SUCCESS:

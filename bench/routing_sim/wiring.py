@@ -18,6 +18,7 @@ from nexus.dialects.table import dialect_for
 from nexus.proxy.context import ProxyContext, ProxyLimits
 from nexus.proxy.fast_path import FastPath
 from nexus.proxy.forward import Forwarder
+from nexus.proxy.probing import Prober
 from nexus.proxy.recovery import Recovery
 from nexus.proxy.retry_budget import RetryBudget
 from nexus.proxy.upstream import UpstreamPool
@@ -31,6 +32,7 @@ from nexus.routing.pipeline import Router
 
 _DEADLINE_TICK = 0.1
 _REVIEW_TICK = 0.25
+_PROBE_TICK = 0.5
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ class Product:
             clock=clock,
             rng=rng,
         )
-        router = Router(self.routing, self.quality, self.breaker, rng=rng, tuning=self.tuning)
+        router = Router(self.routing, self.quality, self.breaker, rng=rng, tuning=self.tuning, queueing=True)
         context = ProxyContext(
             fleet=fleet,
             router=router,
@@ -113,7 +115,9 @@ class Product:
             (self.quality.metrics_interval_seconds, refresh),
         ]
         if path is not None:
+            prober = Prober(fleet, path, pool, clock, lambda backend: dialect_for(backend.type))
             periodics.append((_REVIEW_TICK, path.review))
+            periodics.append((_PROBE_TICK, prober.tick))
         return Parts(fleet, forwarder, tuple(periodics))
 
     def _fast_path(

@@ -26,6 +26,7 @@ from nexus.proxy.context import ProxyContext, ProxyLimits
 from nexus.proxy.fast_path import FastPath
 from nexus.proxy.fetch import PoolFetch
 from nexus.proxy.forward import Forwarder
+from nexus.proxy.probing import Prober
 from nexus.proxy.recovery import Recovery
 from nexus.proxy.retry_budget import RetryBudget
 from nexus.proxy.upstream import UpstreamPool
@@ -95,6 +96,7 @@ class Gateway:
         self.learner = AttemptLearner(tuning)
         self._learning = Learning(self.learner, self.fleet, clock)
         self.fast_path = self._fast_path(rng)
+        self._prober = Prober(self.fleet, self.fast_path, pool, clock, lambda each: dialect_for(each.type))
         self.recovery = self._recovery(rng)
         self.router = Router(
             config.routing,
@@ -281,6 +283,7 @@ class Gateway:
                 Periodic("deadlines", 0.05, self.forwarder.tick),
                 Periodic("queue", 0.25, self.forwarder.sweep),
                 Periodic("ejected backends", 0.25, self.fast_path.review),
+                Periodic("tests of ejected backends", 0.5, self._prober.tick),
                 Periodic("request log", 0.1, self.request_log.flush),
                 Periodic("connections", TICK_SECONDS, self.edge.tick),
                 Periodic("idle upstreams", 5.0, self._pool.sweep),

@@ -180,6 +180,13 @@ class CircuitBreaker:
                 self._open()
         self._notify()
 
+    def end_wait(self) -> None:
+        """Open becomes half-open now, because something says that it is worth a try; else nothing happens."""
+        with self._lock:
+            if self._state is BreakerState.OPEN:
+                self._open_until = self._clock.monotonic()
+        self._end_wait()
+
     def reset(self) -> None:
         """Close at once and forget every count."""
         with self._lock:
