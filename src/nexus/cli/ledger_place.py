@@ -14,7 +14,7 @@ from nexus.config.load import load_config
 from nexus.config.model import Config
 from nexus.core.masking import mask_secrets
 from nexus.ledger.open import ledger_file, open_ledger
-from nexus.ledger.store import LedgerStore
+from nexus.ledger.store import LedgerError, LedgerStore
 
 
 def place_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -27,13 +27,20 @@ def place_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class Place:
-    """Which ledger a verb works on: its `url`, and the configured number of receipts to keep."""
+    """Which ledger a verb works on: its `url`, and the configured number of receipts to keep.
+
+    Raises:
+        click.UsageError: the URL names no ledger.
+    """
 
     def __init__(self, url: str, max_entries: int | None) -> None:
         self.url = url
         self.max_entries = max_entries
         self.shown = mask_secrets(url)
-        file = ledger_file(url)
+        try:
+            file = ledger_file(url)
+        except LedgerError as error:
+            raise click.UsageError(str(error), click.get_current_context(silent=True)) from error
         self.is_missing = file is not None and not file.exists()
 
     @contextlib.contextmanager

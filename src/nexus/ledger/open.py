@@ -20,11 +20,9 @@ def open_ledger(url: str) -> LedgerStore:
     Raises:
         LedgerError: the URL is of no known kind, or the store can't be opened or written.
     """
-    if url.startswith(_POSTGRES):
-        return _postgres(url)
     path = ledger_file(url)
     if path is None:
-        raise LedgerError(_unknown(url))
+        return _postgres(url)
     if url.startswith("sqlite"):
         return SqliteLedger(path)
     ledger = JsonlLedger(path)
@@ -33,14 +31,16 @@ def open_ledger(url: str) -> LedgerStore:
 
 
 def ledger_file(url: str) -> Path | None:
-    """The file that a `sqlite` or `jsonl` URL names; None for other URLs.
+    """The file that a `sqlite` or `jsonl` URL names; None for a PostgreSQL server. Opens nothing.
 
     Raises:
-        LedgerError: the URL names no absolute path.
+        LedgerError: the URL is of no known kind, or names no absolute path.
     """
-    scheme, mark, rest = url.partition(":")
-    if not mark or scheme not in _FILES:
+    if url.startswith(_POSTGRES):
         return None
+    scheme, _, rest = url.partition(":")
+    if scheme not in _FILES or scheme == url:
+        raise LedgerError(_unknown(url))
     path = rest.removeprefix("///")
     if not rest.startswith("///") or not path.startswith("/") or "\x00" in path:
         example = f"{scheme}:////var/lib/nexus/ledger.{'db' if scheme == 'sqlite' else 'jsonl'}"

@@ -230,7 +230,23 @@ def test_a_mistake_in_the_configuration_is_named_with_its_place(run, verb, monke
 def test_a_ledger_that_is_switched_off_says_so(run, monkeypatch):
     monkeypatch.setenv("NEXUS_LEDGER__URL", "none")
     ran = run("ledger", "tail")
-    assert (ran.code, ran.err) == (1, 'nexus: the ledger is switched off (ledger.url = "none")\n')
+    assert ran.code == 2
+    assert 'the ledger is switched off (ledger.url = "none")' in ran.err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("tail", "--url", "mysql://h/db"),
+        ("prune", "--url", "sqlite:///relative.db"),
+        ("import", "--from", "mysql://h/db"),
+    ],
+)
+def test_a_url_that_names_no_ledger_is_wrong_usage(run, arguments):
+    ran = run("ledger", *arguments)
+    assert ran.code == 2
+    assert "names no ledger" in ran.err
+    assert ran.err.count("\n") == 1
 
 
 def test_the_password_of_a_ledger_is_never_shown(run):
