@@ -1,6 +1,9 @@
 """How the gateway's requests become calls, receipts and files."""
 
+import builtins
 import logging
+import os
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,7 @@ from nexus.core.decision import Decision, Verdict
 from nexus.core.outcome import AttemptResult, FailureKind, RequestResult
 from nexus.core.receipt import LedgerEntry
 from nexus.core.request import Needs, Request, Surface, Task
-from nexus.outcomes import ModelProfile, open_ledger
+from nexus.outcomes import InferredOutcome, ModelProfile, open_ledger
 from nexus.testing import ManualClock
 from tests.unit.telemetry.records import attempt, ended
 
@@ -229,3 +232,20 @@ async def test_a_folder_that_cannot_be_written_is_reported_once_and_loses_nothin
 
 def test_background_work_is_named(wired):
     assert [each.name for each in wired.outcomes.periodics()] == ["outcomes", "profiles"]
+
+
+def test_recording_a_request_and_sweeping_touch_no_file(tmp_path, monkeypatch):
+    """Everything that could open a store fails; requests, feedback and receipts go on."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("a file was opened on the path of a request")
+
+    wired = Wired(tmp_path, pending_ttl_seconds=10.0)
+    for where, name in ((os, "open"), (builtins, "open"), (sqlite3, "connect"), (os, "fsync")):
+        monkeypatch.setattr(where, name, refuse)
+    record(wired, "one")
+    record(wired, "two")
+    wired.outcomes.tracker.record_inferred_outcome("one", InferredOutcome.accepted(1.0))
+    wired.clock.advance(10.0)
+    wired.outcomes.tracker.sweep_pending(10.0)
+    assert wired.outcomes.counts().waiting == 2
