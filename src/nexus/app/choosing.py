@@ -6,7 +6,8 @@ from collections import OrderedDict
 from collections.abc import Callable
 from random import Random
 
-from nexus.config.model import OutcomeSettings
+from nexus.app.outcomes import NO_LEDGER
+from nexus.config.model import Config
 from nexus.core.receipt import LedgerEntry
 from nexus.ledger.open import open_ledger
 from nexus.ledger.store import LedgerError
@@ -24,12 +25,16 @@ class Choosing:
     """The chooser behind `auto` and what feeds it.
 
     Args:
-        settings: `[outcomes]`.
+        config: `[outcomes]` and `ledger.url` of it.
         rng: draws explorations.
-        is_cooling: whether a model was rate-limited and is to be left alone now.
     """
 
-    def __init__(self, settings: OutcomeSettings, rng: Random, is_cooling: Callable[[str], bool]) -> None:
+    def __init__(self, config: Config, rng: Random) -> None:
+        settings = config.outcomes
+        self._url = config.ledger.url
+        self._is_cooling: Callable[[str], bool] | None = None
+        self._reliabilities: OrderedDict[str, float] = OrderedDict()
+        self._recalling: asyncio.Task[None] | None = None
         self.chooser = AdaptiveChooser(
             ChoiceSettings(
                 exploration=settings.exploration,
@@ -38,10 +43,15 @@ class Choosing:
                 latency_weight=settings.latency_weight,
             ),
             rng,
-            is_cooling=is_cooling,
+            is_cooling=self._cools,
         )
-        self._reliabilities: OrderedDict[str, float] = OrderedDict()
-        self._recalling: asyncio.Task[None] | None = None
+
+    def heed(self, is_cooling: Callable[[str], bool]) -> None:
+        """Let `is_cooling` say which models were rate-limited and are to be left alone for now."""
+        self._is_cooling = is_cooling
+
+    def _cools(self, model: str) -> bool:
+        return self._is_cooling is not None and self._is_cooling(model)
 
     def weigh(self, trace_id: str, reliability: float) -> None:
         """Say how reliable the signal is that is about to resolve a call, in [0, 1]."""
@@ -53,9 +63,10 @@ class Choosing:
         """Learn from a receipt."""
         learn_from(self.chooser, entry, self._reliabilities.pop(entry.trace_id, None))
 
-    def recall(self, url: str) -> None:
+    def start(self) -> None:
         """Learn from the newest receipts of the ledger, beside the work; needs a running event loop."""
-        self._recalling = asyncio.get_running_loop().create_task(self._recall(url))
+        if self._url != NO_LEDGER:
+            self._recalling = asyncio.get_running_loop().create_task(self._recall(self._url))
 
     async def stop(self) -> None:
         """Stop recalling."""

@@ -7,6 +7,7 @@ import random
 from collections.abc import Mapping
 
 from nexus import __version__
+from nexus.app.choosing import Choosing
 from nexus.app.documents import Documents
 from nexus.app.learning import Learning
 from nexus.app.outcomes import Outcomes
@@ -86,7 +87,11 @@ class Gateway:
         self.recent = RecentRequests()
         self.request_log = RequestLog(process_log.sink, clock, pretty=process_log.pretty)
         self.spend = SpendStore(config.data_dir / "spend.json", clock)
-        self.outcomes = Outcomes(config, clock) if config.outcomes.enabled else None
+        self.choosing = Choosing(config, rng)
+        self.outcomes: Outcomes | None = None
+        if config.outcomes.enabled:
+            self.outcomes = Outcomes(config, clock, receivers=(self.choosing.receive,))
+            self.choosing.heed(self.outcomes.tracker.is_excluded)
         self.store = QualityMetricsStore(_quality_config(config.quality), clock)
         self._quality_loop = QualityLoop(self.store, clock)
         self.fleet = Fleet(backends, quality_views=self.store.snapshot, prices=prices, spend=self.spend.meter)
@@ -98,15 +103,7 @@ class Gateway:
         self.fast_path = self._fast_path(rng)
         self._prober = Prober(self.fleet, self.fast_path, pool, clock, lambda each: dialect_for(each.type))
         self.recovery = self._recovery(rng)
-        self.router = Router(
-            config.routing,
-            config.quality,
-            config.breaker,
-            rng=rng,
-            stage_observer=self.stages,
-            tuning=tuning,
-            queueing=config.queue.enabled,
-        )
+        self.router = self._router(rng)
         self.retries = RetryBudget(config.retry, rng)
         self.queue = _waiting_room(config, clock, self.counters)
         self.forwarder = self._forwarder()
@@ -120,10 +117,12 @@ class Gateway:
         if self.outcomes is not None:
             self.outcomes.load()
             self.outcomes.start()
+            self.choosing.start()
 
     async def finish(self) -> None:
         """Write what is still in memory."""
         if self.outcomes is not None:
+            await self.choosing.stop()
             await self.outcomes.stop()
         self.request_log.flush()
         self.spend.flush()
@@ -154,6 +153,19 @@ class Gateway:
             self.edge.posts = self._posts(config)
 
     # --- wiring
+
+    def _router(self, rng: random.Random) -> Router:
+        config = self._config
+        return Router(
+            config.routing,
+            config.quality,
+            config.breaker,
+            rng=rng,
+            stage_observer=self.stages,
+            tuning=self._tuning,
+            queueing=config.queue.enabled,
+            chooser=self.choosing.chooser if config.outcomes.enabled else None,
+        )
 
     def _metrics(self) -> Metrics:
         return Metrics(
@@ -240,7 +252,7 @@ class Gateway:
         surfaces = (
             RootSurface(),
             OpenApiSurface(),
-            ModelsSurface(self.fleet, self._aliases, int(self._clock.time())),
+            ModelsSurface(self.fleet, self._aliases, int(self._clock.time()), auto=self.outcomes is not None),
             StatsSurface(documents.stats, self.metrics),
             HealthSurface(documents.health, documents.ready),
             ExplainSurface(

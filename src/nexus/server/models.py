@@ -1,14 +1,15 @@
 """GET /v1/models and /v1/models/{id}: every name a client may ask for."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from msgspec import Struct
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from nexus.core.fleet import BackendView, FleetSnapshot
+from nexus.core.fleet import FleetSnapshot
 from nexus.proxy.context import FleetSource
+from nexus.routing.names import AUTO, is_auto
 from nexus.server.answers import ApiError, json_response
 
 
@@ -47,9 +48,12 @@ class ModelList(Struct, frozen=True):
 
 
 class ModelsSurface:
-    """Lists models and aliases. `created` is the Unix time the gateway started."""
+    """Lists models, aliases, and (if known) `auto`. `created` is the Unix time the gateway started."""
 
-    def __init__(self, fleet: FleetSource, aliases: Mapping[str, str], created: int) -> None:
+    def __init__(
+        self, fleet: FleetSource, aliases: Mapping[str, str], created: int, *, auto: bool = False
+    ) -> None:
+        self._auto = auto
         self._fleet = fleet
         self._aliases = aliases
         self._created = created
@@ -64,7 +68,7 @@ class ModelsSurface:
     async def list_all(self, request: Request) -> Response:  # noqa: ARG002  # Starlette's signature
         """Every model and alias, by name."""
         snapshot = self._fleet.snapshot
-        names = sorted({*snapshot.by_model, *self._aliases})
+        names = sorted({*snapshot.by_model, *self._aliases, *((AUTO,) if self._auto else ())})
         entries = (self._entry(snapshot, name) for name in names)
         return json_response(ModelList(tuple(each for each in entries if each is not None)))
 
@@ -79,23 +83,27 @@ class ModelsSurface:
 
     def _entry(self, snapshot: FleetSnapshot, name: str) -> ModelEntry | None:
         model = self._resolve(name)
-        views = snapshot.by_model.get(model, ())
-        if not views:
+        if self._auto and is_auto(model):
+            infos = [info for view in snapshot.backends for info in view.models.values()]
+            serving = tuple(view for view in snapshot.backends if view.models)
+        else:
+            serving = snapshot.by_model.get(model, ())
+            infos = [view.models[model] for view in serving]
+        if not serving:
             return None
         aliases = tuple(
             sorted(alias for alias in self._aliases if alias != name and self._resolve(alias) == model)
         )
         details = ModelDetails(
-            backends=tuple(view.backend.id for view in views),
+            backends=tuple(view.backend.id for view in serving),
             aliases=aliases,
             context_length=max(
-                (length for view in views if (length := view.models[model].context_length) is not None),
-                default=None,
+                (info.context_length for info in infos if info.context_length is not None), default=None
             ),
             capabilities=Capabilities(
-                vision=_any(views, model, "vision"),
-                tools=_any(views, model, "tools"),
-                json_mode=_any(views, model, "json_mode"),
+                vision=_any(info.vision for info in infos),
+                tools=_any(info.tools for info in infos),
+                json_mode=_any(info.json_mode for info in infos),
             ),
         )
         return ModelEntry(id=name, created=self._created, owned_by="nexus", nexus=details)
@@ -107,7 +115,6 @@ class ModelsSurface:
         return name
 
 
-def _any(views: tuple[BackendView, ...], model: str, capability: str) -> bool | None:
-    said = [getattr(view.models[model], capability) for view in views]
+def _any(said: Iterable[bool | None]) -> bool | None:
     known = [each for each in said if each is not None]
     return any(known) if known else None
