@@ -213,8 +213,10 @@ class Exchange(Answering):
         if self.shared.clock.monotonic() < due:
             self._wake_at = due
         elif len(self._attempts) < self.shared.max_retries:
-            second = beside(self, attempt, self._decision.candidates[self._position :])
+            rest = self._decision.candidates[self._position :]
+            second = beside(self, attempt, rest)
             if second is not None:
+                self._position += 1 + [each is second.candidate for each in rest].index(True)
                 self._race_from = attempt.started_at
                 self._rival = second
                 second.start()

@@ -91,6 +91,8 @@ class WaitingRoom:
             gap = now - self._last_grant
             self._pace = gap if self._pace == 0.0 else self._pace + _PACE_WEIGHT * (gap - self._pace)
             self._last_grant = now
+        else:
+            self._pace = max(self._pace, now - self._last_grant)
         self._on_leave(now - place.since, backend_id)
         return now - place.since
 
