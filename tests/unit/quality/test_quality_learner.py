@@ -1,81 +1,13 @@
-"""What attempts teach about backends: speed by length of prompt, slowness, limits, failures."""
+"""What attempts teach about backends: speed by length of prompt, slowness, failures."""
 
 import math
 from random import Random
 
 import pytest
 
-from nexus.core.backend import Backend
-from nexus.core.fleet import BackendLive, BackendStatus, BackendView
-from nexus.core.learned import (
-    ExpectedTimeSettings,
-    Flight,
-    PairLearned,
-    carried_limit,
-    queueing_limit,
-    slowness_now,
-)
-from nexus.core.outcome import AttemptOutcome, AttemptResult, FailureKind
-from nexus.quality.learner import AttemptLearner
-
-DEFAULTS = ExpectedTimeSettings()
-
-
-class Bench:
-    """A learner with named backends and a time of its own."""
-
-    def __init__(self, settings: ExpectedTimeSettings = DEFAULTS) -> None:
-        self.settings = settings
-        self.learner = AttemptLearner(settings)
-        self.lives: dict[str, BackendLive] = {}
-        self.now = 100.0
-
-    def live(self, name: str = "a") -> BackendLive:
-        return self.lives.setdefault(name, BackendLive())
-
-    def pair(self, name: str = "a", model: str = "m") -> PairLearned:
-        return self.live(name).learned[model]
-
-    def start(
-        self, name: str = "a", *, tokens: int = 100, stream: bool = True, model: str = "m", pending: int = 0
-    ) -> Flight:
-        live = self.live(name)
-        live.pending = pending
-        return self.learner.started(live, model, tokens, stream=stream, now=self.now)
-
-    def end(
-        self,
-        flight: Flight,
-        result: AttemptResult = AttemptResult.SUCCESS,
-        *,
-        first_byte_ms: float | None = None,
-        ttft_ms: float | None = None,
-        status: int = 200,
-    ) -> None:
-        kind = FailureKind.SERVER_ERROR if result is AttemptResult.FAILURE else None
-        outcome = AttemptOutcome(
-            "t",
-            "a",
-            "m",
-            result,
-            self.now,
-            1.0,
-            kind,
-            status,
-            first_byte_ms=first_byte_ms,
-            ttft_ms=ttft_ms,
-            stream=flight.stream,
-        )
-        self.learner.finished(flight, outcome)
-
-    def answer(self, name: str = "a", seconds: float = 0.5, *, tokens: int = 100, pending: int = 0) -> None:
-        """A whole streamed attempt that ends a tenth of a second after its first token."""
-        flight = self.start(name, tokens=tokens, pending=pending)
-        self.now += seconds
-        self.learner.first_token(flight, self.now)
-        self.now += 0.1
-        self.end(flight)
-
+from nexus.core.learned import slowness_now
+from nexus.core.outcome import AttemptResult
+from tests.unit.quality.learning import DEFAULTS, Bench, settle
 
 # --- time by length of prompt
 
@@ -168,14 +100,6 @@ def test_a_refused_mistake_of_the_client_is_no_fast_answer() -> None:
 
 
 # --- slowness
-
-
-def settle(bench: Bench, *, slow: float = 1.0) -> None:
-    """Three backends with some history; "c" is `slow` times as slow as the others."""
-    for _ in range(60):
-        bench.answer("a", 0.5)
-        bench.answer("b", 0.5)
-        bench.answer("c", 0.5 * slow)
 
 
 def test_slowness_is_the_factor_to_the_line_and_the_median_that_of_the_fleet() -> None:
@@ -368,95 +292,3 @@ def test_forgiving_a_model_leaves_the_others() -> None:
     bench.learner.forgive(bench.live(), "m")
     bench.learner.forgive(bench.live(), "never seen")
     assert (bench.pair(model="m").failures, bench.pair(model="n").failures) == (0.0, 1.0)
-
-
-# --- limits
-
-
-def test_the_limit_grows_while_answers_are_fast_and_the_backend_is_well_used() -> None:
-    bench = Bench()
-    for _ in range(50):
-        bench.answer(pending=1)
-    assert bench.pair().limit == DEFAULTS.first_limit
-    for _ in range(50):
-        bench.answer(pending=int(bench.pair().limit))
-    assert bench.pair().limit > 15.0
-    assert not bench.pair().limited
-
-
-def test_the_limit_falls_when_a_well_used_backend_is_slow_and_stays_within_bounds() -> None:
-    bench = Bench(ExpectedTimeSettings(most_limit=12.0))
-    for _ in range(80):
-        bench.answer(pending=30)
-    assert bench.pair().limit == 12.0
-    for _ in range(10):
-        bench.answer(seconds=5.0, pending=30)
-    assert 2.0 < bench.pair().limit < 12.0
-    assert bench.pair().limited
-    bench.pair().limit = 2.01
-    bench.answer(seconds=9.0, pending=30)
-    assert bench.pair().limit == DEFAULTS.least_limit
-
-
-def test_an_untried_limit_counts_as_what_the_others_carry() -> None:
-    bench = Bench()
-    settle(bench)
-    pair = bench.pair("c")
-    pair.model.median_limit = 20.0
-    assert carried_limit(pair, DEFAULTS) == 20.0
-    pair.limit = 30.0
-    assert carried_limit(pair, DEFAULTS) == 30.0
-    pair.limited = True
-    assert carried_limit(pair, DEFAULTS) == 30.0
-    pair.limit = 18.0
-    assert carried_limit(pair, DEFAULTS) == 20.0
-    pair.limit = 4.0
-    assert carried_limit(pair, DEFAULTS) == 4.0
-
-
-def test_a_limit_makes_requests_wait_only_once_it_is_known() -> None:
-    bench = Bench()
-    assert queueing_limit(None, DEFAULTS) is None
-    for _ in range(DEFAULTS.learned_answers + 1):
-        bench.answer()
-    pair = bench.pair()
-    assert queueing_limit(pair, DEFAULTS) is None
-    pair.limited = True
-    assert queueing_limit(pair, DEFAULTS) == 8
-    pair.answers = DEFAULTS.learned_answers - 1
-    assert queueing_limit(pair, DEFAULTS) is None
-
-
-def test_the_limit_of_a_backend_is_the_configured_one_or_the_largest_learned_one() -> None:
-    bench = Bench()
-    for model in ("m", "n", "o"):
-        bench.start(model=model)
-    for model, limit in (("m", 9.0), ("n", 12.0)):
-        pair = bench.pair(model=model)
-        pair.limited, pair.answers, pair.limit = True, 99, limit
-
-    def limit_with(max_concurrency: int) -> int | None:
-        backend = Backend("a", "A", "http://a", max_concurrency=max_concurrency)
-        view = BackendView(backend, BackendStatus.HEALTHY, {}, bench.live())
-        return bench.learner.limit_of(view)
-
-    assert limit_with(3) == 3
-    assert limit_with(0) == 12
-    bench.live().learned.clear()
-    assert limit_with(0) is None
-
-
-# --- what is kept
-
-
-def test_what_is_gone_is_forgotten() -> None:
-    bench = Bench()
-    for name in ("a", "b"):
-        for model in ("m", "n"):
-            bench.start(name, model=model)
-    shared = bench.pair("a").model
-    bench.learner.retain([bench.live("a")], {"m"})
-    assert list(bench.live("a").learned) == ["m"]
-    assert shared.pairs == [bench.pair("a")]
-    assert bench.start("c").pair.model is shared
-    assert bench.start("c", model="n").pair.model is bench.learner._models["n"]
