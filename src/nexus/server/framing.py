@@ -39,3 +39,9 @@ def framing_headers(incoming: Incoming) -> tuple[bytes | None, bytes | None, byt
         elif name == b"expect":
             expect = value
     return host, length, expect
+
+
+def origin_form(target: bytes) -> bytes:
+    """The path in a target that is a whole URL (RFC 9112, section 3.2.2); any other target as it is."""
+    _, mark, rest = target.partition(b"://")
+    return b"/" + rest.partition(b"/")[2] if mark else target

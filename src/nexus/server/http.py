@@ -13,7 +13,7 @@ import httptools
 
 from nexus.proxy.downstream import Upflow
 from nexus.server.edge import EdgeContext, Incoming
-from nexus.server.framing import connection_line, framing_headers, head_size, status_line
+from nexus.server.framing import connection_line, framing_headers, head_size, origin_form, status_line
 
 _log = logging.getLogger("nexus.server")
 _IDLE_SECONDS = 120.0
@@ -125,13 +125,14 @@ class HttpConnection(asyncio.Protocol):
     # --- httptools callbacks
 
     def on_message_begin(self) -> None:
-        """A new request starts."""
+        """A new request starts. What follows one that was refused, or the last one, is never read as one."""
+        if self._discarding or self._closing:
+            return
         self.reading = Incoming()
         self._body = []
         self._body_size = 0
         self._head_bytes = 0
         self._head_complete = False
-        self._chunked = False
         if self.incoming is None:
             context = self._context
             self.deadline = context.due_in(context.limits.header_timeout_seconds)
@@ -156,6 +157,8 @@ class HttpConnection(asyncio.Protocol):
         reading.version = self._parser.get_http_version()
         reading.keep_alive = self._parser.should_keep_alive()
         reading.path, _, reading.query = reading.path.partition(b"?")
+        if not reading.path.startswith(b"/"):
+            reading.path = origin_form(reading.path)
         if reading.version not in _VERSIONS:
             self._refuse_unread(505, "invalid_request_error", "Only HTTP/1.0 and HTTP/1.1 are spoken here.")
             return
@@ -369,15 +372,15 @@ class HttpConnection(asyncio.Protocol):
         The socket is closed only after a moment: closing with unread bytes would reset the connection, and
         the client might lose the answer.
         """
-        if self._discarding:
+        if self._discarding or self._closing:
             return
-        self._discarding = True
         reading, self.reading = self.reading, None
         if self.incoming is not None:
-            # An earlier request of this connection is still being answered: there is no place for an error.
-            self._closing = True
-            self.transport.abort()
+            # There is no place for an error: what came before is answered, and then the connection ends.
+            last = self._waiting[-1] if self._waiting else self.incoming
+            last.keep_alive = False
             return
+        self._discarding = True
         self.incoming = reading if reading is not None else Incoming()
         self.incoming.keep_alive = False
         self._context.refuse(self, status, code, message)
