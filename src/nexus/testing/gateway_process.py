@@ -174,6 +174,19 @@ class GatewayProcess:
         if hang_up:
             os.kill(self.pid, signal.SIGHUP)
 
+    def wait_ended(self, timeout: float = STOP_SECONDS) -> int:
+        """The exit code, once it has ended by itself or by a signal that somebody sent.
+
+        Raises:
+            GatewayProcessError: it still runs after `timeout` seconds.
+        """
+        if self._child is None:
+            raise GatewayProcessError("the gateway has not been started; call start() first")
+        try:
+            return self._child.wait(timeout)
+        except subprocess.TimeoutExpired:
+            raise GatewayProcessError(f"the gateway still runs after {timeout:g} s{self._said()}") from None
+
     def stop(self) -> int:
         """SIGTERM, wait, and return the exit code; what it wrote is then in `stdout` and `stderr`."""
         child = self._child
