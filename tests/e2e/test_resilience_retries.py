@@ -95,7 +95,11 @@ def test_a_short_pause_is_waited_for_once(plain):
 def test_a_throttled_backend_is_left_alone(plain, kind):
     """It is not asked before its time, its quality is untouched, and the client learns how long it takes."""
     gateway, one, _ = plain
-    asked = {"seconds": 5, "date": formatdate(time.time() + 5, usegmt=True), "nothing": None}
+    asked: dict[str, float | str | None] = {
+        "seconds": 5,
+        "date": formatdate(time.time() + 5, usegmt=True),
+        "nothing": None,
+    }
     one.always(Status(429, retry_after=asked[kind]))
     first = post(gateway.port, chat("solo"))
     assert int(first.headers["retry-after"]) in ([1] if kind == "nothing" else [3, 4, 5])
