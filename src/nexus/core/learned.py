@@ -48,7 +48,8 @@ class ExpectedTimeSettings(Struct, frozen=True, kw_only=True):
         limit_step: over the root of the limit, added for an answer that was fast while well used.
         limit_cut: factor for one that was slow while well used.
         well_used: share of the limit from which on a backend is well used.
-        slow_factor: slow is over this many times the backend's own unhurried slowness.
+        slow_factor, slow_seconds: slow is over this many times what the backend takes unhurried, and by this
+            much at least: a few milliseconds more do not mean that a backend is full.
         learned_answers: answers that a limit needs before it makes requests wait.
 
     Failures:
@@ -86,6 +87,7 @@ class ExpectedTimeSettings(Struct, frozen=True, kw_only=True):
     limit_cut: float = 0.97
     well_used: float = 0.7
     slow_factor: float = 2.0
+    slow_seconds: float = 1.0
     learned_answers: int = 50
     error_memory: float = 30.0
     confidence: float = 1.28
@@ -127,15 +129,18 @@ class LengthLine:
 class ModelLearned:
     """What all backends of a model share.
 
-    `streamed` and `whole` are the lines for streams and for whole answers. As of `median_at`, `median` is the
-    median of the backends' slowness (1.0 until there is one) and `median_limit` that of their limits.
+    `streamed` and `whole` are the lines for streams and for whole answers by length of the prompt; `generated`
+    is that of whole answers by their own length, by which they are judged afterwards. As of `median_at`,
+    `median` is the median of the backends' slowness (1.0 until there is one) and `median_limit` that of
+    their limits.
     """
 
-    __slots__ = ("median", "median_at", "median_limit", "pairs", "streamed", "whole")
+    __slots__ = ("generated", "median", "median_at", "median_limit", "pairs", "streamed", "whole")
 
     def __init__(self, settings: ExpectedTimeSettings) -> None:
         self.streamed = LengthLine(settings.first_guess)
         self.whole = LengthLine(settings.first_guess)
+        self.generated = LengthLine(settings.first_guess)
         self.median_limit = settings.first_limit
         self.median = 1.0
         self.median_at = -math.inf

@@ -165,7 +165,7 @@ class AttemptLearner:
             took = outcome.ttft_ms if outcome.stream else outcome.first_byte_ms
             # A refusal of the client's mistake is quick and says nothing about the speed of answers.
             if took is not None and outcome.status < _CLIENT_ERROR:
-                self._measure(flight, took / 1000.0, outcome.ended_at)
+                self._measure(flight, took / 1000.0, outcome.ended_at, outcome.output_tokens)
             return
         # A whole answer may take long because it is long: only a time-out says that it took too long.
         if outcome.result is AttemptResult.FAILURE or (
@@ -181,22 +181,30 @@ class AttemptLearner:
         if ratio > known:
             self._follow(pair, ratio, known, now)
 
-    def _measure(self, flight: Flight, seconds: float, now: float) -> None:
+    def _measure(self, flight: Flight, seconds: float, now: float, output_tokens: int = 0) -> None:
         pair, settings = flight.pair, self.settings
         model = pair.model
-        line = model.streamed if flight.stream else model.whole
         seconds = max(_LEAST_SECONDS, seconds)
         well_used = flight.pending >= settings.well_used * pair.limit
         known = slowness_now(pair, settings, now)
-        _fit(line, flight.tokens, seconds, settings, settings.loaded_weight if well_used else 1.0)
-        ratio = seconds / line.seconds(flight.tokens)
+        weight = settings.loaded_weight if well_used else 1.0
+        line = model.streamed if flight.stream else model.whole
+        _fit(line, flight.tokens, seconds, settings, weight)
+        expected = line.seconds(flight.tokens)
+        if output_tokens and not flight.stream:
+            # How long a whole answer takes is a matter of its own length, which is known by now.
+            _fit(model.generated, output_tokens, seconds, settings, weight)
+            expected = model.generated.seconds(output_tokens)
+        ratio = seconds / expected
         if pair.slowness <= 0.0:
             pair.slowness, pair.slowness_at = ratio, now
         else:
             self._follow(pair, ratio, known, now)
         _follow_unhurried(pair, ratio)
         if well_used:
-            self._move_limit(pair, slow=ratio > settings.slow_factor * pair.unhurried)
+            usual = pair.unhurried * expected
+            slow = seconds > settings.slow_factor * usual and seconds - usual > settings.slow_seconds
+            self._move_limit(pair, slow=slow)
         if now - model.median_at >= _MEDIAN_INTERVAL:
             self._renew_median(model, now)
 

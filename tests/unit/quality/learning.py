@@ -38,6 +38,7 @@ class Bench:
         first_byte_ms: float | None = None,
         ttft_ms: float | None = None,
         status: int = 200,
+        output_tokens: int = 0,
     ) -> None:
         kind = FailureKind.SERVER_ERROR if result is AttemptResult.FAILURE else None
         outcome = AttemptOutcome(
@@ -52,6 +53,7 @@ class Bench:
             first_byte_ms=first_byte_ms,
             ttft_ms=ttft_ms,
             stream=flight.stream,
+            output_tokens=output_tokens,
         )
         self.learner.finished(flight, outcome)
 

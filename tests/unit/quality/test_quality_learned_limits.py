@@ -31,6 +31,14 @@ def test_the_limit_falls_when_a_well_used_backend_is_slow_and_stays_within_bound
     assert bench.pair().limit == DEFAULTS.least_limit
 
 
+def test_a_few_milliseconds_more_do_not_mean_that_a_backend_is_full() -> None:
+    bench = Bench()
+    for seconds in [0.002] * 60 + [0.02] * 60:
+        bench.answer(seconds=seconds, pending=60)
+    assert bench.pair().limit > DEFAULTS.first_limit
+    assert not bench.pair().limited
+
+
 def test_an_untried_limit_counts_as_what_the_others_carry() -> None:
     bench = Bench()
     settle(bench)

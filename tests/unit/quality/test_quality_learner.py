@@ -85,6 +85,20 @@ def test_streams_and_whole_answers_have_lines_of_their_own() -> None:
     assert model.whole.seconds(100) == pytest.approx(9.0)
 
 
+def test_a_long_whole_answer_is_not_a_slow_one() -> None:
+    """It is judged by its own length, where that is known."""
+    bench, rng = Bench(), Random(2)
+    for _ in range(200):
+        tokens = rng.choice((10, 100, 1000))
+        flight = bench.start(stream=False, tokens=50)
+        bench.now += 0.1 + 0.02 * tokens
+        bench.end(flight, first_byte_ms=100.0 + 20.0 * tokens, output_tokens=tokens)
+    pair = bench.pair()
+    assert pair.slowness == pytest.approx(1.0, abs=0.05)
+    assert pair.unhurried == pytest.approx(1.0, abs=0.05)
+    assert pair.model.generated.slope == pytest.approx(0.02, rel=0.05)
+
+
 def test_the_backends_of_a_model_share_its_line_and_others_do_not() -> None:
     bench = Bench()
     bench.answer("a", 0.2)
