@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 
+from nexus.app.conversations import Conversations
 from nexus.config.model import Config
 from nexus.core.clock import Clock
 from nexus.core.decision import Decision
@@ -12,8 +13,9 @@ from nexus.core.receipt import LedgerEntry
 from nexus.core.request import Surface, Task
 from nexus.ledger.open import open_ledger
 from nexus.ledger.writer import LedgerWriter
-from nexus.outcomes import CallDetails, OutcomeTracker
+from nexus.outcomes import CallDetails, InferredOutcome, OutcomeTracker, SignalResult
 from nexus.outcomes.profile_file import PROFILES_FILE
+from nexus.outcomes.signals.reader import SignalReader
 from nexus.server.service import Periodic
 from nexus.telemetry.outcomes import OutcomeCounts
 
@@ -60,6 +62,9 @@ class Outcomes:
             git_deadline_seconds=config.outcomes.git_deadline_seconds,
             receipts=self._receive,
         )
+        self.conversations: Conversations | None = None
+        if config.outcomes.implicit_signals:
+            self.conversations = Conversations(SignalReader(), self._resolve)
 
     # --- on the path of requests
 
@@ -139,6 +144,9 @@ class Outcomes:
             details=details,
         )
 
+    def _resolve(self, trace_id: str, outcome: InferredOutcome, signal: str) -> SignalResult:
+        return self.tracker.record_inferred_outcome(trace_id, outcome, signal=signal)
+
     def _receive(self, entry: LedgerEntry) -> None:
         for receive in self._receivers:
             receive(entry)
@@ -149,7 +157,9 @@ class Outcomes:
 
     def periodics(self) -> tuple[Periodic, ...]:
         """The background work."""
+        reading = () if self.conversations is None else (self.conversations.periodic(),)
         return (
+            *reading,
             Periodic("outcomes", _SWEEP_SECONDS, self.sweep),
             Periodic("profiles", _SAVE_SECONDS, self.save),
         )
@@ -180,7 +190,11 @@ class Outcomes:
 
     async def stop(self) -> None:
         """Make receipts of all calls that ended, and write everything."""
-        self.tracker.resolve_rest()
+        if self.conversations is not None:
+            self.conversations.read_all()
+        while self.tracker.resolve_rest(_SWEEP_AT_ONCE):
+            if self._writer is not None:
+                await self._writer.flush_async()
         await self.save()
         if self._writer is not None:
             await self._writer.stop()

@@ -285,11 +285,15 @@ class OutcomeTracker(TrackerState):
             self._emit(entry)
         return len(abandoned) + len(entries)
 
-    def resolve_rest(self) -> int:
-        """Make receipts of all completed calls, whatever they wait for: the end of the process is near."""
+    def resolve_rest(self, limit: int | None = None) -> int:
+        """Make receipts of completed calls, whatever they wait for: the end of the process is near.
+
+        At most `limit` at a time (None: all), so that whoever takes the receipts can keep up. Returns their
+        number.
+        """
         with self._lock:
             timestamp = self._time()
-            entries = [self._expire(call, timestamp) for call in self._calls.ended()]
+            entries = [self._expire(call, timestamp) for call in self._calls.ended()[:limit]]
         for entry in entries:
             self._emit(entry)
         return len(entries)

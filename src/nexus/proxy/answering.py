@@ -6,9 +6,10 @@ from typing import Any
 from nexus.core.decision import Decision
 from nexus.core.errors import ErrorReply
 from nexus.core.outcome import AttemptOutcome, RequestOutcome, RequestResult
-from nexus.core.request import Request
+from nexus.core.request import Request, Surface
 from nexus.proxy import refusal
 from nexus.proxy.answer_head import own_lines, routed_lines
+from nexus.proxy.answer_text import Listener
 from nexus.proxy.attempt import Attempt
 from nexus.proxy.context import ProxyContext
 from nexus.proxy.downstream import ClientHeaders, Downstream
@@ -17,6 +18,7 @@ from nexus.proxy.hedging import cancel_loser
 from nexus.proxy.owner import Tried
 
 _CLIENT_ERROR = 400
+_CHAT = Surface.CHAT
 
 
 class Answering:
@@ -187,12 +189,19 @@ class Answering:
         result = RequestResult.ERROR if self._attempts else RequestResult.REJECTED
         self._finish(reply.status, result, None, reply.error.code)
 
+    def _tell(self, listener: Listener, result: RequestResult) -> None:
+        attempt = self._attempt
+        answered = result is RequestResult.SUCCESS and attempt is not None and attempt.answer is not None
+        listener.heard(self.request, self._body, attempt.answer if answered and attempt is not None else None)
+
     def _finish(
         self, status: int, result: RequestResult, served: AttemptOutcome | None, code: str = ""
     ) -> None:
         """The one end of every exchange."""
         shared = self.shared
         self._ended(self)
+        if shared.listener is not None and self.request.surface is _CHAT:
+            self._tell(shared.listener, result)
         self._attempt = None
         self._rival = None
         now = shared.clock.monotonic()

@@ -4,6 +4,7 @@ from nexus.core.decision import Candidate
 from nexus.core.fleet import Gate
 from nexus.core.outcome import AttemptOutcome, AttemptResult, FailureKind
 from nexus.proxy import admission
+from nexus.proxy.answer_text import AnswerText
 from nexus.proxy.headers import header_value, retry_after_seconds
 from nexus.proxy.inspect import MAX_INSPECTED_BYTES, Finding, inspect_answer, upstream_error_text
 from nexus.proxy.owner import AttemptOwner
@@ -23,7 +24,8 @@ class Attempt:
     """Follows one upstream call from its sending to its end.
 
     It tells its exchange one of: a whole answer, the start and pieces of a stream, or a failure before
-    anything was let through. Exactly one `AttemptOutcome` is recorded, however it ends.
+    anything was let through. Exactly one `AttemptOutcome` is recorded, however it ends. `answer` collects
+    what is said, where somebody listens.
     """
 
     __slots__ = (
@@ -42,6 +44,7 @@ class Attempt:
         "_recorded",
         "_status",
         "_usage",
+        "answer",
         "candidate",
         "committed",
         "deadline",
@@ -71,6 +74,7 @@ class Attempt:
         self._usage: Usage | None = None
         self._recorded = False
         self._call: Call | None = None
+        self.answer = AnswerText() if exchange.shared.listener is not None else None
 
     def start(self) -> None:
         """Send the request upstream."""
@@ -98,7 +102,7 @@ class Attempt:
         self._headers = headers
         if is_answer(status):
             if header_value(headers, b"content-type").startswith(b"text/event-stream"):
-                self._monitor = SseMonitor()
+                self._monitor = SseMonitor(self.answer)
             return
         self._failing = failure_of(status)
         if self._failing is not None:
@@ -211,7 +215,7 @@ class Attempt:
         body = b"".join((*self._body, rest)) if rest or len(self._body) != 1 else self._body[0]
         arrived = self.exchange.shared.clock.monotonic()
         if self._status < _REDIRECT and not header_value(self._headers, b"content-encoding"):
-            finding: Finding = inspect_answer(self.exchange.request.surface, body)
+            finding: Finding = inspect_answer(self.exchange.request.surface, body, self.answer)
             if finding.kind is not None:
                 self._fail(finding.kind, finding.message)
                 return

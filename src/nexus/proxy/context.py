@@ -14,6 +14,7 @@ from nexus.core.learned import Flight
 from nexus.core.outcome import AttemptOutcome, RequestOutcome
 from nexus.core.request import Request
 from nexus.dialects.base import Dialect
+from nexus.proxy.answer_text import Listener
 from nexus.proxy.retry_budget import RetryBudget
 from nexus.proxy.target import Target
 from nexus.proxy.upstream import UpstreamPool
@@ -118,6 +119,7 @@ class ProxyContext:
             gateway has keys of its own.
         watch: told of each attempt's start, first token and end.
         attempt_recorders, request_recorders: told of every outcome, in order, synchronously.
+        listener: told what was said in chats; None: nobody listens, and nothing is collected.
     """
 
     def __init__(
@@ -136,7 +138,9 @@ class ProxyContext:
         watch: AttemptWatch,
         attempt_recorders: tuple[AttemptRecorder, ...],
         request_recorders: tuple[RequestRecorder, ...],
+        listener: Listener | None = None,
     ) -> None:
+        self.listener = listener
         self.fleet = fleet
         self.router = router
         self.pool = pool

@@ -7,6 +7,7 @@ from msgspec import Struct
 
 from nexus.core.outcome import FailureKind
 from nexus.core.request import Surface
+from nexus.proxy.answer_text import AnswerText
 from nexus.proxy.sse import Usage, error_text
 
 MAX_INSPECTED_BYTES = 1024 * 1024
@@ -47,8 +48,8 @@ class Finding(Struct, frozen=True, gc=False):
 _decode_answer = msgspec.json.Decoder(_Answer).decode
 
 
-def inspect_answer(surface: Surface, body: bytes) -> Finding:
-    """Judge the body of a 2xx answer to a request at `surface`."""
+def inspect_answer(surface: Surface, body: bytes, answer_text: AnswerText | None = None) -> Finding:
+    """Judge the body of a 2xx answer to a request at `surface`; `answer_text` takes in what it says."""
     try:
         answer = _decode_answer(body)
     except msgspec.ValidationError as error:
@@ -63,6 +64,9 @@ def inspect_answer(surface: Surface, body: bytes) -> Finding:
         return _empty("no choices")
     if not _has_substance(answer.choices[0]) and not any(map(_has_substance, answer.choices)):
         return _empty("neither content nor a finish reason")
+    message = answer.choices[0].message
+    if answer_text is not None and message is not None:
+        answer_text.add(message.content, message.tool_calls)
     return Finding(usage=answer.usage)
 
 

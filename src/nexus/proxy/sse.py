@@ -12,6 +12,8 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from nexus.proxy.answer_text import AnswerText
+
 _EVENT_END = re.compile(rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)")
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 _DATA = b"data: {"
@@ -37,6 +39,7 @@ class _Delta(Struct, gc=False):
 
 
 class _StreamChoice(Struct, gc=False):
+    index: int = 0
     delta: _Delta | None = None
     text: Any = None
     finish_reason: Any = None
@@ -65,12 +68,14 @@ class SseMonitor:
     `started`: a valid event with a choice, or of another shape, has passed. `content_seen`: so has a content
     token; `content_events` counts the events that had one. `finished`: a finish reason has passed, `done`:
     `[DONE]` has. `fault` and `fault_message` say what broke; after MALFORMED nothing more is let through.
+    `answer` collects what is said, where one was given.
     """
 
     __slots__ = (
         "_ahead",
         "_held",
         "_held_size",
+        "answer",
         "content_events",
         "done",
         "fault",
@@ -80,9 +85,10 @@ class SseMonitor:
         "usage",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, answer: AnswerText | None = None) -> None:
         self._held: list[bytes] = []
         self._held_size = 0
+        self.answer = answer
         self._ahead = 0
         self.started = False
         self.content_events = 0
@@ -184,11 +190,17 @@ class SseMonitor:
         if chunk.usage is not None:
             self.usage = chunk.usage
         for choice in chunk.choices or ():
-            if choice.finish_reason is not None:
-                self.finished = True
-            if choice.text or (choice.delta is not None and _has_content(choice.delta)):
-                self.content_events += 1
+            self._take_in(choice)
         return True
+
+    def _take_in(self, choice: _StreamChoice) -> None:
+        if choice.finish_reason is not None:
+            self.finished = True
+        delta = choice.delta
+        if choice.text or (delta is not None and _has_content(delta)):
+            self.content_events += 1
+            if self.answer is not None and delta is not None and choice.index == 0:
+                self.answer.add(delta.content, delta.tool_calls)
 
     def _check_unusual(self, payload: bytes) -> bool:
         # JSON of another shape than a completion chunk is the upstream's business and passes.

@@ -231,7 +231,7 @@ async def test_a_folder_that_cannot_be_written_is_reported_once_and_loses_nothin
 
 
 def test_background_work_is_named(wired):
-    assert [each.name for each in wired.outcomes.periodics()] == ["outcomes", "profiles"]
+    assert [each.name for each in wired.outcomes.periodics()] == ["conversations", "outcomes", "profiles"]
 
 
 def test_recording_a_request_and_sweeping_touch_no_file(tmp_path, monkeypatch):

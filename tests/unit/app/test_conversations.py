@@ -1,0 +1,103 @@
+"""Conversations are read beside the path of requests, in order, and nothing is kept of what they say."""
+
+import asyncio
+import json
+
+from nexus.app.conversations import Conversations
+from nexus.core.request import Needs, Request, Surface
+from nexus.outcomes import InferredOutcome, SignalResult
+from nexus.outcomes.signals.reader import SignalReader
+from nexus.proxy.answer_text import MAX_ANSWER_CHARS, AnswerText
+
+QUESTION = {"role": "user", "content": "How do I sort a list of tuples by their second entry in Python?"}
+
+
+def ask(number: int, at: float) -> Request:
+    return Request(f"t{number}", Surface.CHAT, "m", Needs(), at)
+
+
+def body(*messages: dict[str, str]) -> bytes:
+    return json.dumps({"model": "m", "messages": messages}).encode()
+
+
+def said(text: str) -> AnswerText:
+    answer = AnswerText()
+    answer.add(text, None)
+    return answer
+
+
+class Resolved:
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, str]] = []
+
+    def __call__(self, trace_id: str, outcome: InferredOutcome, signal: str) -> SignalResult:
+        self.calls.append((trace_id, signal))
+        assert outcome.quality is not None
+        return SignalResult(True, None)
+
+
+async def test_the_same_question_again_speaks_against_the_answer_before():
+    """The second request is about the answer to the first."""
+    resolved = Resolved()
+    conversations = Conversations(SignalReader(), resolved)
+    conversations.heard(ask(1, 0.0), body(QUESTION), said("No idea."))
+    conversations.heard(ask(2, 60.0), body(QUESTION), said("Use sorted with a key."))
+    await conversations.read()
+    assert [trace_id for trace_id, _ in resolved.calls] == ["t1"]
+    assert conversations.signals == 1
+
+
+async def test_an_answer_that_was_cut_is_not_known_again():
+    """Nothing is remembered of it, so nothing is said of it."""
+    resolved = Resolved()
+    conversations = Conversations(SignalReader(), resolved)
+    conversations.heard(ask(1, 0.0), body(QUESTION), None)
+    conversations.heard(ask(2, 60.0), body(QUESTION), None)
+    conversations.read_all()
+    assert not resolved.calls
+
+
+async def test_the_oldest_unread_are_left_unread_and_counted():
+    """A flood costs a bounded amount of memory."""
+    conversations = Conversations(SignalReader(), Resolved(), capacity=3)
+    for number in range(5):
+        conversations.heard(ask(number, 0.0), body(QUESTION), None)
+    assert conversations.unread == 2
+
+
+async def test_requests_come_in_between():
+    """Each one read gives way to the loop."""
+    conversations = Conversations(SignalReader(), Resolved())
+    for number in range(20):
+        conversations.heard(ask(number, 0.0), body(QUESTION), said(f"answer {number}"))
+    turns = 0
+
+    async def other() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    task = asyncio.create_task(other())
+    await conversations.read()
+    task.cancel()
+    assert turns >= 2
+
+
+def test_an_answer_is_collected_up_to_a_bound():
+    """Of a longer one nothing is kept."""
+    answer = said("a" * MAX_ANSWER_CHARS)
+    assert len(answer.text) == MAX_ANSWER_CHARS
+    answer.add("b", None)
+    assert (answer.whole, answer.text) == (False, "")
+
+
+def test_tool_calls_are_collected_where_they_have_a_name():
+    """Later pieces of a call and odd shapes are skipped."""
+    answer = AnswerText()
+    answer.add(None, [{"index": 0, "id": "c1", "function": {"name": "weather", "arguments": ""}}])
+    answer.add(
+        None, [{"index": 0, "function": {"arguments": "{}"}}, "odd", {"id": 3, "function": {"name": "x"}}]
+    )
+    answer.add(None, "odd")
+    assert answer.tool_calls == [("c1", "weather")]
