@@ -129,8 +129,9 @@ class LengthLine:
 class ModelLearned:
     """What all backends of a model share.
 
-    `streamed` and `whole` are the lines for streams and for whole answers by length of the prompt; `generated`
-    is that of whole answers by their own length, by which they are judged afterwards. As of `median_at`,
+    `streamed` and `whole` are the lines for streams and for whole answers by length of the prompt.
+    `generated` is that of whole answers by their own length, by which they are judged afterwards. As of
+    `median_at`,
     `median` is the median of the backends' slowness (1.0 until there is one) and `median_limit` that of
     their limits.
     """
