@@ -233,6 +233,7 @@ class Gateway:
                     self.recent.record_request,
                     *((self.outcomes.record_request,) if self.outcomes is not None else ()),
                 ),
+                listener=self.outcomes.conversations if self.outcomes is not None else None,
             )
         )
 
