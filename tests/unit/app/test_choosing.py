@@ -1,0 +1,94 @@
+"""The gateway's chooser: its settings, what it recalls, and whom it leaves alone."""
+
+import logging
+from pathlib import Path
+
+import pytest
+
+from nexus.app.choosing import Choosing
+from nexus.config.model import Config, LedgerSettings, OutcomeSettings
+from nexus.core.choice import ModelArm
+from nexus.core.receipt import LedgerEntry
+from nexus.core.request import Task
+from nexus.outcomes import append_ledger_entries
+
+ARMS = (ModelArm("a", 0.0), ModelArm("b", 0.0))
+
+
+def receipt(trace_id: str = "t", model: str = "a", **fields) -> LedgerEntry:
+    return LedgerEntry(trace_id, model, Task.CODE, "r", 1000.0, 1, 1, 1, 1.0, **fields)
+
+
+def make(folder: Path, *, url: str = "none", rng=None, **outcomes) -> Choosing:
+    config = Config(data_dir=folder, ledger=LedgerSettings(url=url), outcomes=OutcomeSettings(**outcomes))
+    return Choosing(config, rng)
+
+
+def ranking(choosing: Choosing):
+    choice = choosing.chooser.choose(Task.CODE, ARMS, conversation=None, now=0.0, preview=True)
+    return choice.ranking
+
+
+async def recall(choosing: Choosing) -> None:
+    choosing.start()
+    if choosing._recalling is not None:
+        await choosing._recalling
+
+
+def test_exploration_and_weights_are_those_of_the_configuration(tmp_path):
+    choosing = make(tmp_path, exploration=0.5, quality_weight=2.0)
+    choosing.receive(receipt(quality=0.0, success=False, signal="explicit"))
+    first = ranking(choosing)[0]
+    assert first.propensity == pytest.approx(0.75)
+    assert first.utility == pytest.approx(2.0 * first.terms["quality"])
+
+
+def test_the_reliability_that_was_announced_counts_once(tmp_path):
+    choosing, plain = make(tmp_path), make(tmp_path)
+    choosing.weigh("t", 0.9)
+    choosing.receive(receipt(quality=0.1, success=False, signal="quick"))
+    plain.receive(receipt(quality=0.1, success=False, signal="quick"))
+    announced, assumed = (each.chooser.belief("a", Task.CODE) for each in (choosing, plain))
+    assert announced.mean < assumed.mean < 0.9
+    assert not choosing._reliabilities
+
+
+def test_announcements_that_no_receipt_follows_are_bounded(tmp_path, monkeypatch):
+    monkeypatch.setattr("nexus.app.choosing._MAX_WEIGHTS", 2)
+    choosing = make(tmp_path)
+    for number in range(5):
+        choosing.weigh(str(number), 0.5)
+    assert list(choosing._reliabilities) == ["3", "4"]
+
+
+def test_a_model_that_is_cooling_is_left_alone(tmp_path):
+    choosing = make(tmp_path)
+    choosing.heed(lambda model: model == "a")
+    assert [each.propensity for each in ranking(choosing)] == [1.0, 0.0]
+    assert ranking(choosing)[0].model == "b"
+
+
+async def test_what_the_ledger_holds_is_recalled(tmp_path, caplog):
+    caplog.set_level(logging.INFO, "nexus.outcomes.choice")
+    path = tmp_path / "ledger.jsonl"
+    append_ledger_entries(path, [receipt(str(n), quality=0.0, success=False) for n in range(20)])
+    choosing = make(tmp_path, url=f"jsonl:///{path}")
+    await recall(choosing)
+    assert choosing.chooser.belief("a", Task.CODE).mean < 0.5
+    assert "recalls 20 receipts" in caplog.text
+    await choosing.stop()
+
+
+async def test_a_ledger_that_can_not_be_read_is_said_and_stops_nothing(tmp_path, caplog):
+    (tmp_path / "folder").mkdir()
+    choosing = make(tmp_path, url=f"jsonl:///{tmp_path}/folder")
+    await recall(choosing)
+    assert "starts without what was learned before" in caplog.text
+    await choosing.stop()
+
+
+async def test_without_a_ledger_nothing_is_recalled(tmp_path):
+    choosing = make(tmp_path)
+    choosing.start()
+    assert choosing._recalling is None
+    await choosing.stop()
