@@ -149,8 +149,8 @@ class PeakEwma(Policy):
     """Finagle: peak EWMA over two choices, with failure accrual.
 
     The cost of a backend is its smoothed time (10 s; a slower answer counts at once) times the attempts in
-    flight. Five failures in a row mark it dead for 5 s, doubling up to 300 s; then one request tests it. The
-    time is the one to the first token, and for a failure the time until it failed.
+    flight. Five failures in a row mark it dead for 5 s, doubling up to 300 s; then one request tests it. Where
+    all are dead, all are used. The time is the one to the first token, and for a failure until it failed.
     """
 
     DECAY = 10.0
@@ -180,7 +180,7 @@ class PeakEwma(Policy):
             return None
         two = self.rng.sample(options, 2) if len(options) > 1 else options
         chosen = min(two, key=self._load)
-        if self._backoff[chosen]:
+        if self._backoff[chosen] and self._dead_until[chosen] <= now:
             self._probing[chosen] = True
         return chosen
 
@@ -189,11 +189,13 @@ class PeakEwma(Policy):
 
     def succeeded(self, index: int) -> None:
         self._streak[index] = 0
-        self._backoff[index] = 0.0
+        self._backoff[index] = self._dead_until[index] = 0.0
         self._probing[index] = False
 
     def failed(self, index: int, seconds: float, status: int) -> None:  # noqa: ARG002 - any status will do
         self._observe(index, seconds)
+        if self._dead_until[index] > self.engine.now:
+            return  # dead already: it was used because nobody else was left, or it is a straggler
         self._streak[index] += 1
         if self._probing[index] or self._streak[index] >= self.CONSECUTIVE:
             doubled = min(self.MOST_SECONDS, self._backoff[index] * 2)
