@@ -331,3 +331,22 @@ def test_no_word_of_a_conversation_is_kept_anywhere_even_after_a_kill(upstream, 
     assert len(receipts(data)) >= 5
     with gateway(upstream, data) as again:
         again.wait_for(lambda stats: backend_stats(stats, "one") is not None)
+
+
+def test_a_backend_that_was_bad_before_a_restart_is_still_bad_after_it(data):
+    """Half of the requests fail; the second process has seen none of them itself."""
+    with FaultyBackend() as bad, FaultyBackend() as good:
+        toml = QUIET + "[quality]\nmetrics_interval_seconds = 1\n[breaker]\nenabled = false\n"
+        toml += '[routing]\nstrategy = "round_robin"\n' + backend("bad", bad.url) + backend("good", good.url)
+        bad.always(Status(500))
+        with GatewayProcess(toml, env={"NEXUS_DATA_DIR": str(data)}) as running:
+            running.wait_for(lambda stats: all(each["status"] == "healthy" for each in stats["backends"]))
+            for _ in range(12):
+                assert post(running.port, chat()).status == 200
+            running.wait_for(lambda stats: backend_stats(stats, "bad").get("error_rate_1h") == 1.0)
+        bad.always(Answer())
+        with GatewayProcess(toml, env={"NEXUS_DATA_DIR": str(data)}) as again:
+            found = backend_stats(again.get("/v1/stats"), "bad")
+            assert found["error_rate_1h"] == 1.0
+            assert found["quality"]["request_count_1h"] >= 5
+            assert found["quality"]["state"] in {"excluded", "probing"}

@@ -1,7 +1,6 @@
 """All parts of one gateway, wired."""
 
 import asyncio
-import logging
 import os
 import random
 from collections.abc import Mapping
@@ -12,14 +11,14 @@ from nexus.app.documents import Documents
 from nexus.app.learning import Learning
 from nexus.app.outcomes import Outcomes
 from nexus.app.patience import FirstTokenPatience
-from nexus.app.recorders import record_evidence, record_quality, record_spend
+from nexus.app.quality_history import QualityHistory
+from nexus.app.recorders import log_status, record_evidence, record_quality, record_spend
 from nexus.backends.health import HealthMonitor
 from nexus.backends.prices import PriceList
-from nexus.backends.registry import Fleet, StatusChange
+from nexus.backends.registry import Fleet
 from nexus.config.model import BreakerSettings, Config, QualitySettings
 from nexus.core.backend import Backend
 from nexus.core.clock import Clock
-from nexus.core.fleet import BackendStatus
 from nexus.core.learned import ExpectedTimeSettings
 from nexus.core.request import Request
 from nexus.dialects.table import dialect_for
@@ -60,8 +59,6 @@ from nexus.telemetry.prometheus import Metrics
 from nexus.telemetry.recent import RecentRequests
 from nexus.telemetry.request_log import RequestLog
 
-_log = logging.getLogger("nexus.app")
-
 
 class Gateway:
     """All parts of one gateway, wired. Needs a running event loop; nothing happens until `service` runs."""
@@ -94,8 +91,9 @@ class Gateway:
             self.choosing.heed(self.outcomes.tracker.is_excluded)
         self.store = QualityMetricsStore(_quality_config(config.quality), clock)
         self._quality_loop = QualityLoop(self.store, clock)
+        self._history = QualityHistory(self.store, config, clock)
         self.fleet = Fleet(backends, quality_views=self.store.snapshot, prices=prices, spend=self.spend.meter)
-        self.fleet.on_change(_log_status)
+        self.fleet.on_change(log_status)
         self.monitor = HealthMonitor(self.fleet, PoolFetch(pool), config.health_check, clock)
         self._tuning = tuning = ExpectedTimeSettings()
         self.learner = AttemptLearner(tuning)
@@ -118,12 +116,15 @@ class Gateway:
             self.outcomes.load()
             self.outcomes.start()
             self.choosing.start()
+        if self._history.load():
+            self._refresh_quality()
 
     async def finish(self) -> None:
         """Write what is still in memory."""
         if self.outcomes is not None:
             await self.choosing.stop()
             await self.outcomes.stop()
+        await self._history.stop()
         self.request_log.flush()
         self.spend.flush()
 
@@ -305,6 +306,7 @@ class Gateway:
                     "quality", lambda: self._config.quality.metrics_interval_seconds, self._refresh_quality
                 ),
                 *(self.outcomes.periodics() if self.outcomes is not None else ()),
+                *self._history.periodics(),
             ),
         )
 
@@ -390,10 +392,3 @@ def guard_rules(config: Config) -> GuardRules:
 def _api_keys(variable: str) -> tuple[str, ...]:
     keys = os.environ.get(variable, "") if variable else ""
     return tuple(key.strip() for key in keys.split(",") if key.strip())
-
-
-def _log_status(change: StatusChange) -> None:
-    bad = change.new is BackendStatus.UNHEALTHY
-    log = _log.warning if bad else _log.info
-    reason = f": {change.reason}" if change.reason else ""
-    log("backend %s is %s (was %s)%s", change.backend.id, change.new, change.old, reason)

@@ -1,14 +1,18 @@
 """What is done with every attempt's outcome, one function per receiver."""
 
+import logging
 from collections.abc import Callable
 
 from nexus.backends.health import HealthMonitor
+from nexus.backends.registry import StatusChange
+from nexus.core.fleet import BackendStatus
 from nexus.core.outcome import AttemptOutcome, AttemptResult
 from nexus.quality import QualityMetricsStore
 from nexus.state.spend import SpendStore
 
 AttemptRecorder = Callable[[AttemptOutcome], None]
 _CLIENT_ERROR = 400
+_log = logging.getLogger("nexus.app")
 
 
 def record_quality(store: QualityMetricsStore) -> AttemptRecorder:
@@ -51,3 +55,11 @@ def record_spend(spend: SpendStore) -> AttemptRecorder:
             spend.add(outcome.cost_usd)
 
     return record
+
+
+def log_status(change: StatusChange) -> None:
+    """Log what the health checks found out."""
+    bad = change.new is BackendStatus.UNHEALTHY
+    log = _log.warning if bad else _log.info
+    reason = f": {change.reason}" if change.reason else ""
+    log("backend %s is %s (was %s)%s", change.backend.id, change.new, change.old, reason)

@@ -99,7 +99,7 @@ class ProfileFile:
 
     def _put(self, content: Tallies) -> None:
         profiles = [publish(model_id, tally) for model_id, tally in sorted(content.items())]
-        _replace(self.path, msgspec.json.encode(_Content(profiles)))
+        replace_file(self.path, msgspec.json.encode(_Content(profiles)))
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
@@ -120,8 +120,8 @@ class ProfileFile:
             os.close(descriptor)  # which gives the lock up
 
 
-def _replace(path: Path, content: bytes) -> None:
-    """Put `content` in the place of the file in one step, readable by its owner only."""
+def replace_file(path: Path, content: bytes) -> None:
+    """Put `content` in the place of the file in one step, for its owner's eyes only. Raises OSError."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{os.urandom(6).hex()}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:

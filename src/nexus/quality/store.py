@@ -1,12 +1,13 @@
 """The store: outcomes go in as they happen, figures come out as of the last recompute."""
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from nexus.core.clock import Clock, SystemClock
 from nexus.core.quality import AgentQualityMetrics
 from nexus.quality.agent import Agent, AgentFigures
 from nexus.quality.config import QualityConfig
+from nexus.quality.history import AgentHistory, add_history, history_of
 
 MAX_TTFT_MS = 86_400_000.0
 """A day: what lasts longer is a mistake of the caller's."""
@@ -144,6 +145,32 @@ class QualityMetricsStore:
         with self._lock:
             self._agents.pop(agent_id, None)
             self._publish({name: kept for name, kept in self._figures.items() if name != agent_id})
+
+    def history(self) -> list[AgentHistory]:
+        """All that is needed to go on after a restart, but the quantiles of durations."""
+        found = []
+        # One agent at a time: recording waits for the lock.
+        for name in list(self._agents):
+            with self._lock:
+                agent = self._agents.get(name)
+                if agent is not None:
+                    found.append(history_of(name, agent, self._now()))
+        return found
+
+    def restore(self, history: Iterable[AgentHistory], elapsed: float) -> None:
+        """Add a history that was made `elapsed` seconds ago; the figures are remade at once.
+
+        Raises:
+            ValueError: `elapsed` is negative or not a number.
+        """
+        if not elapsed >= 0.0:
+            raise ValueError(f"elapsed must not be negative, got {elapsed!r}")
+        with self._lock:
+            now = self._now()
+            for written in history:
+                agent = self._agents.setdefault(written.agent_id, Agent())
+                add_history(agent, written, now=now, elapsed=elapsed, max_models=self._config.max_models)
+        self.recompute_all()
 
     def _publish(self, figures: dict[str, AgentFigures]) -> None:
         self._figures = figures
