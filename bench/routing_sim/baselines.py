@@ -149,8 +149,8 @@ class PeakEwma(Policy):
     """Finagle: peak EWMA over two choices, with failure accrual.
 
     The cost of a backend is its smoothed time (10 s; a slower answer counts at once) times the attempts in
-    flight. Five failures in a row mark it dead for 5 s, doubling up to 300 s; then one request tests it. Where
-    all are dead, all are used. The time is the one to the first token, and for a failure until it failed.
+    flight. Five failures in a row mark it dead for 5 s, doubling up to 300 s; then one request tests it.
+    Where all are dead, all are used. The time is that to the first token, and for a failure until it failed.
     """
 
     DECAY = 10.0
