@@ -27,6 +27,8 @@ _UNHURRIED_DOWN = 0.05
 _UNHURRIED_UP = 0.0025
 _UNHURRIED_OUTLIER = 3.0
 _LEAST_SECONDS = 1e-4
+# Five hundred measurements per second and backend are plenty; more would only cost time.
+_LEAST_GAP = 0.002
 _WARM_WEIGHT = 20.0
 
 
@@ -133,10 +135,12 @@ class AttemptLearner:
     def _count(self, flight: Flight, now: float, *, failed: bool) -> None:
         """Bring the decayed counts up to date and add one."""
         pair = flight.pair
-        kept = math.exp((pair.counted_at - now) / self.settings.error_memory)
-        pair.counted_at = now
-        pair.successes *= kept
-        pair.failures *= kept
+        since = now - pair.counted_at
+        if since > _LEAST_GAP:
+            kept = math.exp(-since / self.settings.error_memory)
+            pair.counted_at = now
+            pair.successes *= kept
+            pair.failures *= kept
         if failed:
             pair.failures += 1.0
             flight.counted = AttemptResult.FAILURE
@@ -183,6 +187,8 @@ class AttemptLearner:
 
     def _measure(self, flight: Flight, seconds: float, now: float, output_tokens: int = 0) -> None:
         pair, settings = flight.pair, self.settings
+        if now - pair.slowness_at < _LEAST_GAP and pair.slowness > 0.0:
+            return
         model = pair.model
         seconds = max(_LEAST_SECONDS, seconds)
         well_used = flight.pending >= settings.well_used * pair.limit

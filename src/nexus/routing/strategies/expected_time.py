@@ -49,7 +49,7 @@ class ExpectedTime:
         settings = self._settings
         if len(options) == 1:
             return self._weigh(intent, options)
-        mixed = any(option.priority != options[0].priority for option in options)
+        mixed = _differ_in_priority(options)
         if len(options) <= settings.exact_up_to or mixed or intent.preview:
             return self._sorted(self._weigh(intent, options), mixed=mixed)
         order = self._rng.sample(range(len(options)), len(options))
@@ -68,47 +68,44 @@ class ExpectedTime:
         return [*near, *candidates[len(near) :]]
 
     def _weigh(self, intent: Intent, options: Sequence[Option]) -> list[Candidate]:
-        pairs = [option.live.learned.get(option.model) for option in options]
-        shares, fleet_share = self._failure_shares(pairs, intent.now)
-        reckoning = _Reckoning(self._settings, self._rng, intent, fleet_share)
-        for pair in pairs:
+        pairs: list[PairLearned | None] = []
+        model: ModelLearned | None = None
+        failing = False
+        for option in options:
+            pair = option.live.learned.get(option.model)
+            pairs.append(pair)
             if pair is not None:
-                reckoning.turn_to(pair.model)
-                break
-        if shares is None:
-            return [reckoning.weigh(option, pair, 0.0) for option, pair in zip(options, pairs, strict=True)]
+                if model is None:
+                    model = pair.model
+                if pair.failures > _NEGLIGIBLE_FAILURES:
+                    failing = True
+        if not failing or not self._penalise:
+            weigh = _Reckoning(self._settings, self._rng, intent, model, 0.0).weigh
+            return [weigh(option, pair, 0.0) for option, pair in zip(options, pairs, strict=True)]
+        shares, fleet_share = self._failure_shares(pairs, intent.now)
+        weigh = _Reckoning(self._settings, self._rng, intent, model, fleet_share).weigh
         rows = zip(options, pairs, shares, strict=True)
-        return [reckoning.weigh(option, pair, share) for option, pair, share in rows]
+        return [weigh(option, pair, share) for option, pair, share in rows]
 
-    def _failure_shares(
-        self, pairs: Sequence[PairLearned | None], now: float
-    ) -> tuple[list[float] | None, float]:
+    def _failure_shares(self, pairs: Sequence[PairLearned | None], now: float) -> tuple[list[float], float]:
         """Lower bounds of each one's share of failures, and the mean of the shares.
 
         Not the share of all outcomes together: whoever fails fast has the most outcomes, and would make its
-        own failures look normal. The bounds are None where nobody has failed lately, which is the usual case.
+        own failures look normal.
         """
-        if not self._penalise:
-            return None, 0.0
-        failing = [
-            index
-            for index, pair in enumerate(pairs)
-            if pair is not None and pair.failures > _NEGLIGIBLE_FAILURES
-        ]
-        if not failing:
-            return None, 0.0
         settings = self._settings
-        shares = [0.0] * len(pairs)
+        shares = []
         total = 0.0
-        for index in failing:
-            pair = pairs[index]
-            if pair is not None:
+        for pair in pairs:
+            share = 0.0
+            if pair is not None and pair.failures > _NEGLIGIBLE_FAILURES:
                 kept = math.exp((pair.counted_at - now) / settings.error_memory)
                 failures = pair.failures * kept
                 if failures > _NEGLIGIBLE_FAILURES:
                     count = failures + pair.successes * kept
                     total += failures / count
-                    shares[index] = min(_MOST_SHARE, lower_bound(failures, count, settings.confidence))
+                    share = min(_MOST_SHARE, lower_bound(failures, count, settings.confidence))
+            shares.append(share)
         return shares, min(_MOST_SHARE, total / len(pairs))
 
 
@@ -130,7 +127,12 @@ class _Reckoning:
     )
 
     def __init__(
-        self, settings: ExpectedTimeSettings, rng: Random, intent: Intent, fleet_share: float
+        self,
+        settings: ExpectedTimeSettings,
+        rng: Random,
+        intent: Intent,
+        model: ModelLearned | None,
+        fleet_share: float,
     ) -> None:
         self._settings = settings
         self._draw = rng.random
@@ -138,8 +140,11 @@ class _Reckoning:
         self._now = intent.now
         self._fleet_share = fleet_share
         self._model: ModelLearned | None = None
-        self._expected = self._usual = settings.first_guess
-        self._middle = self._low = self._high = 1.0
+        if model is not None:
+            self.turn_to(model)
+        else:
+            self._expected = self._usual = settings.first_guess
+            self._middle = self._low = self._high = 1.0
 
     def turn_to(self, model: ModelLearned) -> None:
         """Reckon with this model's line and median. Unknown backends are taken for middling ones of it."""
@@ -224,6 +229,14 @@ def lower_bound(failures: float, count: float, z: float) -> float:
     square = z * z
     spread = z * math.sqrt(share * (1.0 - share) / count + square / (4.0 * count * count))
     return max(0.0, (share + square / (2.0 * count) - spread) / (1.0 + square / count))
+
+
+def _differ_in_priority(options: Sequence[Option]) -> bool:
+    priority = options[0].priority
+    for option in options:  # noqa: SIM110 - a loop is much faster than `any` with a generator
+        if option.priority != priority:
+            return True
+    return False
 
 
 def _unweighed(intent: Intent, option: Option) -> Candidate:
