@@ -9,10 +9,11 @@ from nexus.proxy.headers import header_value, retry_after_seconds
 from nexus.proxy.inspect import MAX_INSPECTED_BYTES, Finding, inspect_answer, upstream_error_text
 from nexus.proxy.owner import AttemptOwner
 from nexus.proxy.sse import SseMonitor, StreamFault, Usage
-from nexus.proxy.status import THROTTLED, failure_of, is_answer
+from nexus.proxy.status import THROTTLED, failure_of
 from nexus.proxy.target import Target
 from nexus.proxy.upstream import Call
 
+_OK = 200
 _REDIRECT = 300
 _MAX_ERROR_BODY = 64 * 1024
 _ERROR_BODY_SECONDS = 2.0
@@ -86,7 +87,9 @@ class Attempt:
         seconds = shared.timeouts.first_token_seconds
         if not stream:
             seconds *= _WHOLE_ANSWER_FACTOR
-        self._set_deadline(self.started_at + seconds, FailureKind.FIRST_TOKEN_TIMEOUT)
+        self.deadline, self.deadline_kind = self.started_at + seconds, FailureKind.FIRST_TOKEN_TIMEOUT
+        if exchange.total_deadline < self.deadline:
+            self._set_deadline(exchange.total_deadline, FailureKind.TOTAL_TIMEOUT)
         live, needs = self.candidate.view.live, request.needs
         self._flight = shared.watch.started(
             live, self.candidate.model, needs.input_tokens, stream=stream, now=self.started_at
@@ -100,7 +103,7 @@ class Attempt:
         """Decide from the status what the body will mean."""
         self._status = status
         self._headers = headers
-        if is_answer(status):
+        if _OK <= status < _REDIRECT:
             if header_value(headers, b"content-type").startswith(b"text/event-stream"):
                 self._monitor = SseMonitor(self.answer)
             return

@@ -3,8 +3,6 @@
 from nexus.core.outcome import FailureKind
 
 THROTTLED = 429
-_OK = 200
-_REDIRECT = 300
 _CLIENT_ERROR = 400
 _SERVER_ERROR = 500
 _FAILURES = {
@@ -13,11 +11,6 @@ _FAILURES = {
     404: FailureKind.MODEL_MISSING,
     408: FailureKind.UPSTREAM_TIMEOUT,
 }
-
-
-def is_answer(status: int) -> bool:
-    """Whether a body with this status is an answer to the request."""
-    return _OK <= status < _REDIRECT
 
 
 def failure_of(status: int) -> FailureKind | None:

@@ -106,7 +106,7 @@ class EdgeContext:
         unrouted: told of each request at an inference path that was refused before it became one.
         trace_ids: makes the ids of requests.
 
-    `asks_for_key` says whether requests need a key.
+    `asks_for_key` says whether requests need a key. A deadline is `later` plus the time something may take.
     """
 
     def __init__(
@@ -140,13 +140,10 @@ class EdgeContext:
         """Close what has waited too long and refresh the date. Call it every `TICK_SECONDS`."""
         self.date_line = f"Date: {formatdate(self.clock.time(), usegmt=True)}\r\n".encode()
         now = self.clock.monotonic()
-        self._ticked_at = now
+        # Deadlines count from here: never early, and late by a tick at most.
+        self.later = now + TICK_SECONDS
         for connection in [each for each in self.connections if each.deadline <= now]:
             connection.expire()
-
-    def due_in(self, seconds: float) -> float:
-        """The deadline for something that may take `seconds`, to within one tick, never early."""
-        return self._ticked_at + seconds + TICK_SECONDS
 
     def authorized(self, incoming: Incoming) -> bool:
         """Whether the request carries one of the gateway's keys, or its path needs none."""

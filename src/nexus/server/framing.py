@@ -4,14 +4,14 @@ from http import HTTPStatus
 
 from nexus.server.edge import Incoming
 
-_STATUS_LINES = {
+STATUS_LINES = {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
 }
 
 
 def status_line(status: int) -> bytes:
-    """The first line of an answer."""
-    return _STATUS_LINES.get(status) or b"HTTP/1.1 %d Unknown\r\n" % status
+    """The first line of an answer, also for a status that nobody has named."""
+    return STATUS_LINES.get(status) or b"HTTP/1.1 %d Unknown\r\n" % status
 
 
 def connection_line(incoming: Incoming | None, *, keep: bool) -> bytes:

@@ -119,7 +119,5 @@ def flexible(hints: Hints) -> bool | None:
 
 def is_json(content_type: bytes) -> bool:
     """Whether a content type is JSON; none at all is taken for JSON."""
-    if content_type == _JSON:
-        return True
     media = content_type.partition(b";")[0].strip().lower()
     return media == _JSON or media.endswith(b"+json") or not media

@@ -13,7 +13,14 @@ import httptools
 
 from nexus.proxy.downstream import Upflow
 from nexus.server.edge import EdgeContext, Incoming
-from nexus.server.framing import connection_line, framing_headers, head_size, origin_form, status_line
+from nexus.server.framing import (
+    STATUS_LINES,
+    connection_line,
+    framing_headers,
+    head_size,
+    origin_form,
+    status_line,
+)
 
 _log = logging.getLogger("nexus.server")
 _IDLE_SECONDS = 120.0
@@ -70,7 +77,7 @@ class HttpConnection(asyncio.Protocol):
         self.client = ""
         self.incoming: Incoming | None = None  # the request being answered
         self.reading: Incoming | None = None  # the request being read
-        self.deadline = context.due_in(_IDLE_SECONDS)
+        self.deadline = context.later + _IDLE_SECONDS
 
     # --- asyncio.Protocol
 
@@ -135,7 +142,7 @@ class HttpConnection(asyncio.Protocol):
         self._head_complete = False
         if self.incoming is None:
             context = self._context
-            self.deadline = context.due_in(context.limits.header_timeout_seconds)
+            self.deadline = context.later + context.limits.header_timeout_seconds
 
     def on_url(self, url: bytes) -> None:
         """The request target, which may come in pieces."""
@@ -194,11 +201,12 @@ class HttpConnection(asyncio.Protocol):
         """A whole answer at once."""
         incoming = self.incoming
         keep = incoming is not None and incoming.keep_alive and not self._context.draining
+        plain = keep and incoming is not None and incoming.version == "1.1"
         head = b"%b%b%b%bContent-Length: %d\r\n\r\n" % (
-            status_line(status),
+            STATUS_LINES.get(status) or status_line(status),
             self._context.date_line,
             headers,
-            connection_line(incoming, keep=keep),
+            b"" if plain else connection_line(incoming, keep=keep),
             len(body),
         )
         if incoming is not None and incoming.method == b"HEAD":
@@ -316,15 +324,15 @@ class HttpConnection(asyncio.Protocol):
         if not keep:
             self.flush()
             self._closing = True
-            self.deadline = context.due_in(_FLUSH_SECONDS)
+            self.deadline = context.later + _FLUSH_SECONDS
             self.transport.close()
         elif self._waiting:
             asyncio.get_running_loop().call_soon(self._next)
         elif self.reading is None:
-            self.deadline = context.due_in(_IDLE_SECONDS)
+            self.deadline = context.later + _IDLE_SECONDS
         else:
             limits = context.limits
-            self.deadline = context.due_in(
+            self.deadline = context.later + (
                 limits.body_timeout_seconds if self._head_complete else limits.header_timeout_seconds
             )
 
@@ -356,7 +364,7 @@ class HttpConnection(asyncio.Protocol):
             return
         if self.incoming is None:
             context = self._context
-            self.deadline = context.due_in(context.limits.body_timeout_seconds)
+            self.deadline = context.later + context.limits.body_timeout_seconds
         if expect is not None and expect.lower() == b"100-continue":
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
@@ -385,7 +393,7 @@ class HttpConnection(asyncio.Protocol):
         self.incoming.keep_alive = False
         self._context.refuse(self, status, code, message)
         self.incoming = None
-        self.deadline = self._context.due_in(_LINGER_SECONDS)
+        self.deadline = self._context.later + _LINGER_SECONDS
         self.flush()
         if self.transport.can_write_eof():
             self.transport.write_eof()

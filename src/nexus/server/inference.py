@@ -12,6 +12,7 @@ PATHS = {
     b"/v1/completions": Surface.COMPLETION,
     b"/v1/embeddings": Surface.EMBEDDING,
 }
+_JSON = b"application/json"
 _PATH_OF = {surface: path.decode() for path, surface in PATHS.items()}
 _DEFAULT_TASK = {
     Surface.CHAT: Task.GENERATE,
@@ -45,7 +46,7 @@ class InferenceSurface:
             context.refuse(connection, 503, "overloaded", message, "service_unavailable", retry_after=1.0)
             return
         hints = read_hints(incoming.headers)
-        if not is_json(hints.content_type):
+        if hints.content_type != _JSON and not is_json(hints.content_type):
             shown = hints.content_type.decode("latin-1")[:80]
             message = f"The content type is {shown!r}; send application/json."
             context.refuse(connection, 415, "unsupported_media_type", message)
