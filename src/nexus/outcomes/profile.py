@@ -11,8 +11,8 @@ _NO_EVIDENCE = 0.5
 class TaskStats(Struct, frozen=True):
     """One model at one kind of task.
 
-    `avg_latency_ms` is over the `latency_calls` calls whose latency is known, 0 without one. `ema_quality` is
-    in [0, 1] and starts at 0.5.
+    `avg_latency_ms` is over the `latency_calls` calls whose latency is known (None: all of them), 0 without
+    one. `ema_quality` is in [0, 1] and starts at 0.5.
     """
 
     calls: int = 0
@@ -20,7 +20,7 @@ class TaskStats(Struct, frozen=True):
     failures: int = 0
     avg_latency_ms: float = 0.0
     ema_quality: float = PRIOR_QUALITY
-    latency_calls: int = 0
+    latency_calls: int | None = None
 
     def success_rate(self) -> float:
         """Successes among the calls that are known to be one or the other; 0.5 with no evidence."""
@@ -30,8 +30,9 @@ class TaskStats(Struct, frozen=True):
 class ModelProfile(Struct, frozen=True):
     """One model over all tasks, whose calls add up to `total_calls`.
 
-    `total_latency_ms` is over `latency_calls` calls whose latency is known. `ema_quality` is in [0, 1] and
-    starts at 0.5; `quality_per_1k_tokens` is it, per thousand tokens of an average call (0 without tokens).
+    `total_latency_ms` is over the `latency_calls` calls whose latency is known (None: all of them).
+    `ema_quality` is in [0, 1] and starts at 0.5; `quality_per_1k_tokens` is it, per thousand tokens of an
+    average call (0 without tokens).
     `updated_at` is Unix time in seconds.
     """
 
@@ -46,7 +47,7 @@ class ModelProfile(Struct, frozen=True):
     ema_quality: float = PRIOR_QUALITY
     quality_per_1k_tokens: float = 0.0
     updated_at: float = 0.0
-    latency_calls: int = 0
+    latency_calls: int | None = None
 
     def success_rate(self) -> float:
         """Successes among the calls that are known to be one or the other; 0.5 with no evidence."""
@@ -54,7 +55,8 @@ class ModelProfile(Struct, frozen=True):
 
     def avg_latency_ms(self) -> float:
         """Mean over the calls whose latency is known; 0.0 without one."""
-        return self.total_latency_ms / self.latency_calls if self.latency_calls else 0.0
+        calls = self.total_calls if self.latency_calls is None else self.latency_calls
+        return self.total_latency_ms / calls if calls else 0.0
 
     def should_degrade(self, threshold: int) -> bool:
         """Whether failures outnumber successes by more than `threshold`."""

@@ -176,18 +176,24 @@ def from_profile(profile: ModelProfile) -> ModelTally:
         profile.success_count,
         profile.fail_count,
     )
-    total.latency_ms, total.latency_calls = profile.total_latency_ms, profile.latency_calls
+    total.latency_ms = profile.total_latency_ms
+    total.latency_calls = _known(profile.latency_calls, profile.total_calls)
     total.input_tokens, total.output_tokens = profile.total_input_tokens, profile.total_output_tokens
     total.scale, total.shift = 0.0, profile.ema_quality
     for task, stats in profile.task_stats.items():
         each = tally.task(task)
         each.calls, each.successes, each.failures = stats.calls, stats.successes, stats.failures
-        each.latency_ms, each.latency_calls = stats.avg_latency_ms * stats.latency_calls, stats.latency_calls
+        each.latency_calls = _known(stats.latency_calls, stats.calls)
+        each.latency_ms = stats.avg_latency_ms * each.latency_calls
         each.scale, each.shift = 0.0, stats.ema_quality
     _check(profile.model_id, (total, *tally.tasks.values()))
     if sum(each.calls for each in tally.tasks.values()) > total.calls:
         raise ValueError(f"the profile of {profile.model_id!r} has tasks with more calls than it has itself")
     return tally
+
+
+def _known(latency_calls: int | None, calls: int) -> int:
+    return calls if latency_calls is None else latency_calls
 
 
 def _check(model_id: str, tallies: Iterable[Tally]) -> None:

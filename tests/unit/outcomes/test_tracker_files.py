@@ -116,6 +116,17 @@ def test_what_is_exported_can_be_imported(tracker):
     assert other.all_profiles() == tracker.all_profiles()
 
 
+def test_a_profile_made_by_hand_has_its_latency_over_all_calls(tracker):
+    tasks = {CODE: TaskStats(calls=4, avg_latency_ms=100.0)}
+    profile = ModelProfile("m", total_calls=4, total_latency_ms=400.0, task_stats=tasks)
+    assert profile.avg_latency_ms() == 100.0
+    tracker.import_profiles([profile])
+    call(tracker)
+    found = profile_of(tracker)
+    assert found.avg_latency_ms() == found.task_stats[CODE].avg_latency_ms == 100.0
+    assert found.latency_calls == 5
+
+
 @pytest.mark.parametrize(
     ("wrong", "what"),
     [
