@@ -77,16 +77,26 @@ class Client:
 
 
 class Rig:
-    """Upstreams "a", "b", … that serve the model `m`, "a" preferred, and a forwarder over them."""
+    """Upstreams "a", "b", … and a forwarder over them.
+
+    All serve the model `m`, "a" preferred; "a" alone serves `only-a`, and so on.
+    """
 
     def __init__(
-        self, upstreams: list[FaultyBackend], *, limit: int, retry: RetrySettings, queue_size: int
+        self,
+        upstreams: list[FaultyBackend],
+        *,
+        limit: int,
+        retry: RetrySettings,
+        queue_size: int,
+        fallbacks: dict[str, tuple[str, ...]],
+        try_degraded: bool,
     ) -> None:
         loop = asyncio.get_running_loop()
         self.clock = ManualClock(start=1000.0)
         self.upstreams = dict(zip("abc", upstreams, strict=False))
         backends = [
-            Backend(name, name, each.url, models=("m",), priority=index, max_concurrency=limit)
+            Backend(name, name, each.url, models=("m", f"only-{name}"), priority=index, max_concurrency=limit)
             for index, (name, each) in enumerate(self.upstreams.items())
         ]
         self.store = QualityMetricsStore(clock=self.clock)
@@ -107,7 +117,7 @@ class Rig:
         self.requests: list[RequestOutcome] = []
         tuning = ExpectedTimeSettings()
         settings = QualitySettings()
-        routing = RoutingConfig(strategy="priority_only")
+        routing = RoutingConfig(strategy="priority_only", fallbacks=fallbacks)
         self.forwarder = Forwarder(
             ProxyContext(
                 fleet=self.fleet,
@@ -115,7 +125,9 @@ class Rig:
                 pool=self.pool,
                 clock=self.clock,
                 dialect_for=lambda backend: dialect_for(backend.type),
-                limits=ProxyLimits(TimeoutSettings(), max_retries=retry.max_retries),
+                limits=ProxyLimits(
+                    TimeoutSettings(), max_retries=retry.max_retries, try_degraded=try_degraded
+                ),
                 retries=self.retries,
                 queue=self.queue,
                 patience=FirstTokenPatience(self.store, tuning),
@@ -126,17 +138,17 @@ class Rig:
             )
         )
 
-    def ask(self, name: str = "t", *, stream: bool = False, high: bool = False) -> Client:
+    def ask(self, name: str = "t", *, stream: bool = False, high: bool = False, model: str = "m") -> Client:
         """Take a request on."""
         request = Request(
             name,
             Surface.CHAT,
-            "m",
+            model,
             Needs(stream=stream),
             self.clock.monotonic(),
             priority=Priority.HIGH if high else Priority.NORMAL,
         )
-        asked = {"model": "m", "user": name, "stream": stream, "messages": []}
+        asked = {"model": model, "user": name, "stream": stream, "messages": []}
         client = Client()
         client.exchange = self.forwarder.forward(
             request, msgspec.json.encode(asked), ClientHeaders(answer_lines="x-own: 1\r\n"), client, path="/x"
@@ -173,12 +185,25 @@ class Rig:
 
 @asynccontextmanager
 async def forwarding(
-    count: int = 1, *, limit: int = 0, queue_size: int = 10, **retry: Any
+    count: int = 1,
+    *,
+    limit: int = 0,
+    queue_size: int = 10,
+    fallbacks: dict[str, tuple[str, ...]] | None = None,
+    try_degraded: bool = True,
+    **retry: Any,
 ) -> AsyncIterator[Rig]:
     """A rig with so many upstreams. At its end nothing may be left over."""
     with ExitStack() as stack:
         upstreams = [stack.enter_context(FaultyBackend()) for _ in range(count)]
-        rig = Rig(upstreams, limit=limit, retry=RetrySettings(**retry), queue_size=queue_size)
+        rig = Rig(
+            upstreams,
+            limit=limit,
+            retry=RetrySettings(**retry),
+            queue_size=queue_size,
+            fallbacks=fallbacks or {},
+            try_degraded=try_degraded,
+        )
         try:
             yield rig
             assert not rig.forwarder.active
