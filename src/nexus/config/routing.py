@@ -73,6 +73,12 @@ class RoutingConfig(Section):
         live=True,
         example='{ "llama3:70b" = ["llama3:8b"] }',
     )
+    auto_models: Names = setting(
+        ("*",),
+        "Globs over the names of the models that `auto` may choose among.",
+        live=True,
+        example='["llama3*", "qwen-coder"]',
+    )
     policies: Annotated[tuple[RoutingPolicy, ...], AsTuple] = setting(
         (),
         "Rules by model name; the first whose pattern matches holds.",

@@ -5,6 +5,7 @@ are kept, so a client that makes names up can't fill the memory.
 """
 
 import sys
+from fnmatch import fnmatchcase
 
 from msgspec import Struct
 
@@ -99,7 +100,7 @@ class PlanBook:
     """
 
     def __init__(self, routing: RoutingConfig, quality: QualitySettings, *, auto: bool = False) -> None:
-        self._auto = auto
+        self._auto_models = tuple(routing.auto_models) if auto else ()
         self._aliases = dict(routing.aliases)
         self._fallbacks = {name: tuple(chain) for name, chain in routing.fallbacks.items()}
         self._policies = tuple(routing.policies)
@@ -124,7 +125,9 @@ class PlanBook:
 
     def close_names(self, name: str, snapshot: FleetSnapshot) -> tuple[str, ...]:
         """Known model names and aliases that look like this one."""
-        return close_names(name, (*snapshot.by_model, *self._aliases, *(auto_names() if self._auto else ())))
+        return close_names(
+            name, (*snapshot.by_model, *self._aliases, *(auto_names() if self._auto_models else ()))
+        )
 
     def _compile(self, name: str, snapshot: FleetSnapshot) -> Route:
         path = alias_path(name, self._aliases)
@@ -139,16 +142,16 @@ class PlanBook:
             if fallback_path[-1] not in seen:
                 seen.add(fallback_path[-1])
                 legs.append(self._fallback_leg(fallback_path, rule, floor, snapshot))
-        spread = self._spread(rule, snapshot) if self._auto and is_auto(path[-1]) else ()
+        spread = self._spread(rule, snapshot) if self._auto_models and is_auto(path[-1]) else ()
         known = bool(spread) or any(leg.plan.options for leg in legs)
         return Route(name, path[-1], tuple(legs), known, spread)
 
     def _spread(self, asked: Rule, snapshot: FleetSnapshot) -> tuple[Leg, ...]:
-        """Every model there is, with what is demanded of it and of the name asked for."""
+        """Every model that may be chosen, with what is demanded of it and of the name asked for."""
         return tuple(
             self._fallback_leg((model,), asked, asked.min_tier, snapshot)
             for model, views in snapshot.by_model.items()
-            if views
+            if views and any(fnmatchcase(model, pattern) for pattern in self._auto_models)
         )
 
     def _fallback_leg(

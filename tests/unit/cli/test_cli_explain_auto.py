@@ -1,5 +1,7 @@
 """`nexus explain --model auto` shows what is known of each model."""
 
+from typing import Any
+
 MODEL = {
     "model": "wise",
     "rank": 1,
@@ -19,7 +21,7 @@ MODEL = {
 }
 
 
-def shown(run, stand_in, **decision):
+def shown(run: Any, stand_in: Any, **decision: Any) -> Any:
     told = {"request": {"model": "auto"}, "outcome": "route", "chosen": "one", "candidates": [], **decision}
     stand_in.answer("/v1/routing/explain", told)
     return run("explain", "--model", "auto")

@@ -148,6 +148,15 @@ def test_with_no_model_at_all_auto_is_unknown() -> None:
     assert decide(fleet(), Chooser()).cause is RejectCause.UNKNOWN_MODEL
 
 
+def test_only_models_that_the_configuration_names_are_chosen_among() -> None:
+    chooser = Chooser()
+    snapshot = fleet(serve("x", "llama-8b llama-70b"), serve("y", "dall-e"))
+    decide(snapshot, chooser, auto_models=("llama*",))
+    assert chooser.models == ["llama-70b", "llama-8b"]
+    assert decide(snapshot, chooser, auto_models=()).cause is RejectCause.UNKNOWN_MODEL
+    assert decide(snapshot, chooser, auto_models=("qwen",)).cause is RejectCause.UNKNOWN_MODEL
+
+
 def test_a_restricted_request_leaves_out_models_of_the_open_zone() -> None:
     chooser = Chooser("cloud")
     snapshot = fleet(serve("far", "cloud", zone=Zone.OPEN), serve("near", "local"))
