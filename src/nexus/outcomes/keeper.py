@@ -2,8 +2,11 @@
 
 import os
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
+
+import msgspec
 
 from nexus.core.clock import Clock, SystemClock
 from nexus.outcomes.book import ProfileBook
@@ -40,13 +43,15 @@ class ProfileKeeper:
         """Every profile, by model id: what `import_profiles` takes."""
         return self.all_profiles()
 
-    def import_profiles(self, profiles: Iterable[ModelProfile]) -> None:
+    def import_profiles(self, profiles: Iterable[ModelProfile | Mapping[str, Any]]) -> None:
         """Make these the profiles of their models; other models keep theirs. The tracker is dirty then.
 
+        A profile may be a mapping too, as a JSON reader gives it.
+
         Raises:
-            ValueError: a profile contradicts itself; nothing was imported.
+            ValueError: a profile is none, or contradicts itself; nothing was imported.
         """
-        wanted = list(profiles)
+        wanted = [msgspec.convert(each, ModelProfile) for each in profiles]
         with self._lock:
             self._book.replace(wanted, self._time())
 
