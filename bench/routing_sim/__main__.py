@@ -3,8 +3,9 @@
 import argparse
 import logging
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -24,7 +25,11 @@ _RESULTS = Path(__file__).resolve().parent.parent / "results"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run what was asked for; 0, or 2 where it makes no sense."""
     options = _parser().parse_args(arguments)
-    logging.disable(logging.CRITICAL)
+    with _without_logs():
+        return _answer(options)
+
+
+def _answer(options: argparse.Namespace) -> int:
     if options.ablation:
         text = ablation_markdown(ablate(options.scenarios, options.seeds, jobs=options.jobs))
         print(text)
@@ -54,9 +59,20 @@ def _run(options: argparse.Namespace) -> dict[str, dict[str, Figures]]:
 def _one_scenario(
     name: str, *, seeds: Sequence[int], policies: Sequence[str], replicas: int
 ) -> tuple[str, dict[str, Figures]]:
-    logging.disable(logging.CRITICAL)  # a process of the pool starts anew
     told = partial(print, file=sys.stderr)
-    return name, compare(SCENARIOS[name], seeds, policies, replicas=replicas, told=told)
+    with _without_logs():  # a process of the pool starts anew
+        return name, compare(SCENARIOS[name], seeds, policies, replicas=replicas, told=told)
+
+
+@contextmanager
+def _without_logs() -> Iterator[None]:
+    """What gateways in trouble log is of no interest here."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -94,7 +94,7 @@ def _one_fault(name: str, title: str, fault: Fault, *, load: float = 0.6) -> Sce
     )
 
 
-def _table() -> tuple[Scenario, ...]:
+def _steady() -> tuple[Scenario, ...]:
     return (
         _one_fault("S1", "hard down", Fault(Harm.DOWN, (2,), 100, 300)),
         _one_fault("S2", "20 % gray failures", Fault(Harm.GRAY, (2,), 100, 400, share=0.2)),
@@ -122,6 +122,11 @@ def _table() -> tuple[Scenario, ...]:
             slots=(4, 8, 12, 16, 24, 32),
             speeds=(1.0, 1.4, 0.6, 1.2, 0.8, 1.0),
         ),
+    )
+
+
+def _short_or_early() -> tuple[Scenario, ...]:
+    return (
         Scenario("S8", "burst to 105 %", bursts=((200, 260, 1.05),)),
         Scenario(
             "S9",
@@ -149,4 +154,4 @@ def _table() -> tuple[Scenario, ...]:
     )
 
 
-SCENARIOS: Mapping[str, Scenario] = {scenario.name: scenario for scenario in _table()}
+SCENARIOS: Mapping[str, Scenario] = {scenario.name: scenario for scenario in (*_steady(), *_short_or_early())}

@@ -16,7 +16,7 @@ from nexus.core.learned import ExpectedTimeSettings
 from nexus.core.outcome import AttemptOutcome
 from nexus.dialects.table import dialect_for
 from nexus.proxy.context import ProxyContext, ProxyLimits
-from nexus.proxy.fast_path import FastPath
+from nexus.proxy.fast_path import BreakerListener, FastPath
 from nexus.proxy.forward import Forwarder
 from nexus.proxy.probing import Prober
 from nexus.proxy.recovery import Recovery
@@ -27,7 +27,7 @@ from nexus.quality import QualityConfig, QualityMetricsStore
 from nexus.quality.guard import GuardRules
 from nexus.quality.learner import AttemptLearner
 from nexus.quality.loop import QualityLoop
-from nexus.resilience.breaker_config import CircuitBreakerConfig
+from nexus.resilience.breaker_config import BreakerState, CircuitBreakerConfig
 from nexus.routing.pipeline import Router
 
 _DEADLINE_TICK = 0.1
@@ -70,38 +70,16 @@ class Product:
             fleet.set_status(backend.id, BackendStatus.HEALTHY)
         learner = AttemptLearner(self.tuning)
         learning = Learning(learner, fleet, clock)
-        path = self._fast_path(fleet, learner, learning, clock, rng)
 
-        def forgive(backend_id: str, model: str) -> None:
-            store.forgive(backend_id, model)
-            learning.forgiven(backend_id, model)
+        recovery = self._recovery(fleet, store, learning, clock, rng)
 
-        recovery = Recovery(
-            fleet=fleet,
-            forgive=forgive,
-            quality=self.quality,
-            gate=_breaker_config(self.breaker),
-            clock=clock,
-            rng=rng,
-        )
-        router = Router(self.routing, self.quality, self.breaker, rng=rng, tuning=self.tuning, queueing=True)
-        context = ProxyContext(
-            fleet=fleet,
-            router=router,
-            pool=pool,
-            clock=clock,
-            dialect_for=lambda backend: dialect_for(backend.type),
-            limits=ProxyLimits(
-                timeouts=TimeoutSettings(), try_degraded=self.quality.on_all_degraded == "include"
-            ),
-            retries=RetryBudget(RetrySettings(), rng),
-            queue=WaitingRoom(max_size=100, max_wait_seconds=30.0, clock=clock),
-            patience=FirstTokenPatience(store, self.tuning),
-            forward_authorization=False,
-            watch=learner,
-            attempt_recorders=(record_quality(store), recorder),
-            request_recorders=(),
-        )
+        def changed(backend_id: str, old: BreakerState, new: BreakerState) -> None:
+            learning.breaker_changed(backend_id, old, new)
+            if old is BreakerState.HALF_OPEN and new is BreakerState.CLOSED:
+                recovery.recovered(backend_id)
+
+        path = self._fast_path(fleet, learner, changed, clock, rng)
+        context = self._context(fleet, store, learner, pool, clock, rng, recorder)
         forwarder = Forwarder(context)
 
         def refresh() -> None:
@@ -120,8 +98,47 @@ class Product:
             periodics.append((_PROBE_TICK, prober.tick))
         return Parts(fleet, forwarder, tuple(periodics))
 
+    def _recovery(
+        self, fleet: Fleet, store: QualityMetricsStore, learning: Learning, clock: Clock, rng: Random
+    ) -> Recovery:
+        def forgive(backend_id: str, model: str) -> None:
+            store.forgive(backend_id, model)
+            learning.forgiven(backend_id, model)
+
+        gate = _breaker_config(self.breaker)
+        return Recovery(fleet=fleet, forgive=forgive, quality=self.quality, gate=gate, clock=clock, rng=rng)
+
+    def _context(  # noqa: PLR0917 - the parts of one gateway
+        self,
+        fleet: Fleet,
+        store: QualityMetricsStore,
+        learner: AttemptLearner,
+        pool: UpstreamPool,
+        clock: Clock,
+        rng: Random,
+        recorder: Callable[[AttemptOutcome], None],
+    ) -> ProxyContext:
+        router = Router(self.routing, self.quality, self.breaker, rng=rng, tuning=self.tuning, queueing=True)
+        return ProxyContext(
+            fleet=fleet,
+            router=router,
+            pool=pool,
+            clock=clock,
+            dialect_for=lambda backend: dialect_for(backend.type),
+            limits=ProxyLimits(
+                timeouts=TimeoutSettings(), try_degraded=self.quality.on_all_degraded == "include"
+            ),
+            retries=RetryBudget(RetrySettings(), rng),
+            queue=WaitingRoom(max_size=100, max_wait_seconds=30.0, clock=clock),
+            patience=FirstTokenPatience(store, self.tuning),
+            forward_authorization=False,
+            watch=learner,
+            attempt_recorders=(record_quality(store), recorder),
+            request_recorders=(),
+        )
+
     def _fast_path(
-        self, fleet: Fleet, learner: AttemptLearner, learning: Learning, clock: Clock, rng: Random
+        self, fleet: Fleet, learner: AttemptLearner, changed: BreakerListener, clock: Clock, rng: Random
     ) -> FastPath | None:
         if not self.breaker.enabled:
             return None
@@ -136,7 +153,7 @@ class Product:
             rules=rules,
             clock=clock,
             rng=rng,
-            on_change=learning.breaker_changed,
+            on_change=changed,
             limit_of=learner.limit_of,
         )
         path.equip()

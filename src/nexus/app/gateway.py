@@ -326,6 +326,8 @@ class Gateway:
     def _breaker_changed(self, backend_id: str, old: BreakerState, new: BreakerState) -> None:
         self.counters.record_transition(backend_id, old, new)
         self._learning.breaker_changed(backend_id, old, new)
+        if old is BreakerState.HALF_OPEN and new is BreakerState.CLOSED:
+            self.recovery.recovered(backend_id)
 
     def _forgive(self, backend_id: str, model: str) -> None:
         self.store.forgive(backend_id, model)

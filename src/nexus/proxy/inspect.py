@@ -54,7 +54,7 @@ def inspect_answer(surface: Surface, body: bytes, answer_text: AnswerText | None
         answer = _decode_answer(body)
     except msgspec.ValidationError as error:
         return Finding(FailureKind.MALFORMED, f"the answer does not have the expected form: {error}")
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         return Finding(FailureKind.MALFORMED, f"the answer is not JSON: {error}")
     if answer.error is not None:
         return Finding(FailureKind.ERROR_BODY, error_text(answer.error))

@@ -23,9 +23,9 @@ from nexus.proxy.upstream import Call, UpstreamPool
 
 INTERVAL_SECONDS = 2.0
 DEADLINE_SECONDS = 5.0
-DEAD_AFTER = 4
-"""So many tests in a row must have failed before one that works ends a wait: only then is it news. What fails
-often, but not always, would otherwise be let in by the first test that happens to work."""
+SURE_AFTER = 4
+"""After so many failed tests in a row, one that works is news and ends a wait; so do as many that work. What
+fails often, but not always, would otherwise be let in by the first test that happens to work."""
 UNTESTED_SECONDS = 5.0
 """A half-open breaker that no live request has tested for so long is tested by us instead."""
 _MAX_BODY_BYTES = 1024 * 1024
@@ -100,12 +100,8 @@ class Prober:
             watched.due_at = self._clock.monotonic() + INTERVAL_SECONDS
             if reserved:
                 (breaker.record_success if ok else breaker.record_failure)()
-            if not ok:
-                watched.failed += 1
-                return
-            if watched.failed >= DEAD_AFTER:
+            if watched.is_news(ok):
                 breaker.end_wait()
-            watched.failed = 0
 
         target = Target(view.backend, self._dialect_for(view.backend))
         test = watched.test = _Test(now + DEADLINE_SECONDS, ended)
@@ -121,15 +117,27 @@ def _completion(target: Target, model: str) -> bytes:
 
 
 class _Watched:
-    """One backend that is out: when its next test is due, and how many in a row have failed."""
+    """One backend that is out: when its next test is due, and how many in a row have failed, or worked."""
 
-    __slots__ = ("due_at", "failed", "open_to_live_since", "test")
+    __slots__ = ("_failed", "_worked", "due_at", "open_to_live_since", "test")
 
     def __init__(self, due_at: float) -> None:
         self.due_at = due_at
-        self.failed = 0
+        self._failed = 0
+        self._worked = 0
         self.open_to_live_since: float | None = None
         self.test: _Test | None = None
+
+    def is_news(self, ok: bool) -> bool:
+        """Count a test; True if by now it is likely that the backend has recovered."""
+        if not ok:
+            self._failed += 1
+            self._worked = 0
+            return False
+        self._worked += 1
+        news = self._failed >= SURE_AFTER or self._worked >= SURE_AFTER
+        self._failed = 0
+        return news
 
     def stop(self) -> None:
         if self.test is not None:

@@ -101,12 +101,31 @@ class Recovery:
             for model in view.models:
                 self._review_pair(view, model)
 
+    def recovered(self, backend_id: str) -> None:
+        """A backend's breaker closed after its tests: if all its models were excluded, they are back too.
+
+        Otherwise a second round of waits and tests would begin. Where only some models are excluded their
+        gates stay: the tests may have been of another model.
+        """
+        view = self._fleet.snapshot.view(backend_id)
+        if view is None or not self._quality.enabled or self._quality.recovery != "probe":
+            return
+        if not all(self._excludes(view, model) for model in view.models):
+            return
+        for model in view.models:
+            self._forgive(backend_id, model)
+            view.live.gates.pop(model, None)
+        self._fleet.publish()
+
+    def _excludes(self, view: BackendView, model: str) -> bool:
+        settings = self._quality
+        figures = view.quality_for(model, settings.min_samples)
+        return figures is not None and exceeds(figures, settings.error_rate_threshold, settings.min_samples)
+
     def _review_pair(self, view: BackendView, model: str) -> None:
         settings = self._quality
         figures = view.quality_for(model, settings.min_samples)
-        excluded = figures is not None and exceeds(
-            figures, settings.error_rate_threshold, settings.min_samples
-        )
+        excluded = self._excludes(view, model)
         gates = view.live.gates
         if excluded and model not in gates:
             gate = CircuitBreaker(

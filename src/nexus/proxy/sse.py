@@ -179,7 +179,7 @@ class SseMonitor:
             chunk = _decode_chunk(payload)
         except msgspec.ValidationError:
             return self._check_unusual(payload)
-        except (msgspec.DecodeError, RecursionError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             return self._break(f"an event is not JSON: {error}")
         if chunk.error is not None:
             return self._error_event(chunk.error)
@@ -206,7 +206,7 @@ class SseMonitor:
         # JSON of another shape than a completion chunk is the upstream's business and passes.
         try:
             document = msgspec.json.decode(payload)
-        except (msgspec.DecodeError, RecursionError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             return self._break(f"an event is not JSON: {error}")
         if isinstance(document, dict) and document.get("error") is not None:
             return self._error_event(document["error"])

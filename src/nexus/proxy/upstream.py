@@ -101,6 +101,7 @@ class UpstreamConnection(asyncio.Protocol):
         "origin",
         "parser",
         "pool",
+        "received",
         "reused",
         "status",
         "transport",
@@ -115,6 +116,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.parser = httptools.HttpResponseParser(self)
         self.headers: list[tuple[bytes, bytes]] = []
         self.head_bytes = 0
+        self.received = 0
         self.status = 0
         self.answered = False
         self.reused = False
@@ -154,6 +156,7 @@ class UpstreamConnection(asyncio.Protocol):
             self.close()
             return
         self.answered = True
+        self.received = len(data)
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserCallbackError:
@@ -196,9 +199,11 @@ class UpstreamConnection(asyncio.Protocol):
     # --- httptools callbacks
 
     def on_message_begin(self) -> None:
-        """A new answer starts."""
+        """A new answer starts. One that nobody asked for, right behind another, is nobody's."""
         self.headers = []
         self.status = 0
+        if self.call is None or not self.answered:
+            self._drop_unasked()
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Collect one header."""
@@ -208,6 +213,9 @@ class UpstreamConnection(asyncio.Protocol):
         """Hand the head on; interim answers (1xx) are skipped."""
         status = self.parser.get_status_code()
         if self.call is None or status < _FIRST_FINAL:
+            return
+        if self.head_bytes + self.received > _MAX_HEAD_BYTES < sum(len(n) + len(v) for n, v in self.headers):
+            self._bound_head(self.received)
             return
         self.status = status
         self.head_bytes = 0
@@ -231,6 +239,15 @@ class UpstreamConnection(asyncio.Protocol):
         else:
             self.close()
         call.handler.on_end()
+
+    def _drop_unasked(self) -> None:
+        """End the connection; a call that had just got it, and is not sent yet, goes out on a fresh one."""
+        call = self.call
+        self.pool.discard(self)
+        self.close()
+        if call is not None:
+            call.connection = None
+            self.pool.connect(call)
 
     def _bound_head(self, received: int) -> None:
         """Give up on a head that never ends."""

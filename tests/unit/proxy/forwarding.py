@@ -115,27 +115,27 @@ class Rig:
         self.retries = RetryBudget(retry, rng)
         self.attempts: list[AttemptOutcome] = []
         self.requests: list[RequestOutcome] = []
-        tuning = ExpectedTimeSettings()
-        settings = QualitySettings()
         routing = RoutingConfig(strategy="priority_only", fallbacks=fallbacks)
-        self.forwarder = Forwarder(
-            ProxyContext(
-                fleet=self.fleet,
-                router=Router(routing, settings, BreakerSettings(), rng=rng, tuning=tuning, queueing=True),
-                pool=self.pool,
-                clock=self.clock,
-                dialect_for=lambda backend: dialect_for(backend.type),
-                limits=ProxyLimits(
-                    TimeoutSettings(), max_retries=retry.max_retries, try_degraded=try_degraded
-                ),
-                retries=self.retries,
-                queue=self.queue,
-                patience=FirstTokenPatience(self.store, tuning),
-                forward_authorization=False,
-                watch=AttemptLearner(tuning),
-                attempt_recorders=(self.attempts.append,),
-                request_recorders=(lambda outcome, _: self.requests.append(outcome),),
-            )
+        limits = ProxyLimits(TimeoutSettings(), max_retries=retry.max_retries, try_degraded=try_degraded)
+        self.forwarder = Forwarder(self._context(routing, limits, rng))
+
+    def _context(self, routing: RoutingConfig, limits: ProxyLimits, rng: random.Random) -> ProxyContext:
+        tuning = ExpectedTimeSettings()
+        breaker = BreakerSettings()
+        return ProxyContext(
+            fleet=self.fleet,
+            router=Router(routing, QualitySettings(), breaker, rng=rng, tuning=tuning, queueing=True),
+            pool=self.pool,
+            clock=self.clock,
+            dialect_for=lambda backend: dialect_for(backend.type),
+            limits=limits,
+            retries=self.retries,
+            queue=self.queue,
+            patience=FirstTokenPatience(self.store, tuning),
+            forward_authorization=False,
+            watch=AttemptLearner(tuning),
+            attempt_recorders=(self.attempts.append,),
+            request_recorders=(lambda outcome, _: self.requests.append(outcome),),
         )
 
     def ask(self, name: str = "t", *, stream: bool = False, high: bool = False, model: str = "m") -> Client:

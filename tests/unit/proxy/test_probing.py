@@ -156,6 +156,18 @@ def test_one_test_that_works_among_many_is_no_news():
         assert rig.state == "open"
 
 
+def test_four_tests_that_work_end_a_wait_that_began_with_the_recovery():
+    rig = Rig()
+    rig.fail()
+    for _ in range(3):
+        rig.wait(2.5)
+        rig.pool.calls[-1].answer()
+    assert rig.state == "open"
+    rig.wait(2.5)
+    rig.pool.calls[-1].answer()
+    assert rig.state == "half_open"
+
+
 @pytest.mark.parametrize(
     ("status", "body"),
     [(500, b"{}"), (200, b'{"error":{"message":"no"}}'), (200, b"x" * 1_100_000), (404, ANSWER)],

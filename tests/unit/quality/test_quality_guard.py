@@ -74,8 +74,7 @@ def test_nobody_goes_out_while_the_others_fail_too():
 
 def test_dead_backends_do_not_protect_each_other():
     """Of eight, four may go out: the three others that fail are not counted, a fourth is."""
-    sound = dict.fromkeys("efgh", "....")
-    three = guard_with(a="xxx", b="xx", c="xx", d="xx", **sound)
+    three = guard_with(a="xxx", b="xx", c="xx", d="xx", e="....", f="....", g="....", h="....")
     assert three.should_eject("a", [pool(8)], NOW)
     assert three.should_eject("a", [pool(8, out=("b", "c", "d"))], NOW)
     assert not three.should_release("b", [pool(8, out=("b",))], NOW)
