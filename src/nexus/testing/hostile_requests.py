@@ -8,6 +8,7 @@ from msgspec import Struct
 CHAT_PATH = "/v1/chat/completions"
 SMUGGLED_MODEL = "smuggled"
 _DEEP = 100_000
+_CHUNKED = "Transfer-Encoding: chunked"
 
 
 class Shape(Struct, frozen=True):
@@ -52,19 +53,34 @@ def chunked_bytes(chunks: Sequence[bytes], *, path: str = CHAT_PATH) -> bytes:
 
 def smuggling_shapes(*, model: str = "m", path: str = CHAT_PATH) -> tuple[Shape, ...]:
     """The known ways to make two servers disagree about where a request ends, and what else is ambiguous."""
-    body = chat_body(model)
-    hidden = request_bytes(chat_body(SMUGGLED_MODEL), path=path)
-    size = len(body)
-    whole = b"%x\r\n%b\r\n0\r\n\r\n" % (size, body)
+    parts = _Parts(path, chat_body(model), request_bytes(chat_body(SMUGGLED_MODEL), path=path))
+    return _odd_framing(parts) + _odd_lines(parts) + _odd_chunks(parts) + _odd_starts(parts)
 
-    def shape(name: str, *lines: str, rest: bytes = body + hidden, valid: bool = False) -> Shape:
-        return Shape(name, _head(path, *lines) + rest, valid)
 
-    plain = request_bytes(body, path=path)
-    chunked, length = "Transfer-Encoding: chunked", f"Content-Length: {size}"
+class _Parts:
+    """What shapes are put together from: a body, plain and as one chunk, and a request hidden behind it."""
+
+    def __init__(self, path: str, body: bytes, hidden: bytes) -> None:
+        self.path, self.body, self.hidden = path, body, hidden
+        self.size = len(body)
+        self.whole = b"%x\r\n%b\r\n0\r\n\r\n" % (self.size, body)
+        self.plain = request_bytes(body, path=path)
+        self.length = f"Content-Length: {self.size}"
+
+    def shape(self, name: str, *lines: str, rest: bytes | None = None, valid: bool = False) -> Shape:
+        """A head of these lines, then `rest`, or the body and the hidden request."""
+        return Shape(
+            name, _head(self.path, *lines) + (self.body + self.hidden if rest is None else rest), valid
+        )
+
+
+def _odd_framing(parts: _Parts) -> tuple[Shape, ...]:
+    """Lengths and codings, several of them or malformed."""
+    shape, body, hidden = parts.shape, parts.body, parts.hidden
+    size, whole, length = parts.size, parts.whole, parts.length
     return (
-        shape("length-and-chunked", length, chunked, rest=b"0\r\n\r\n" + hidden),
-        shape("chunked-and-length", chunked, f"Content-Length: {len(whole)}", rest=whole + hidden),
+        shape("length-and-chunked", length, _CHUNKED, rest=b"0\r\n\r\n" + hidden),
+        shape("chunked-and-length", _CHUNKED, f"Content-Length: {len(whole)}", rest=whole + hidden),
         shape("two-equal-lengths", length, length),
         shape("two-lengths", length, f"Content-Length: {size + len(hidden)}"),
         shape("two-lengths-zero-first", "Content-Length: 0", length),
@@ -79,23 +95,52 @@ def smuggling_shapes(*, model: str = "m", path: str = CHAT_PATH) -> tuple[Shape,
         shape("tab-before-colon", "Transfer-Encoding\t: chunked", rest=whole + hidden),
         shape("unknown-coding", "Transfer-Encoding: xchunked", rest=whole + hidden),
         shape("chunked-not-last", "Transfer-Encoding: chunked, identity", rest=whole + hidden),
-        shape("chunked-twice", chunked, "Transfer-Encoding: chunked, cow", rest=whole + hidden),
+        shape("chunked-twice", _CHUNKED, "Transfer-Encoding: chunked, cow", rest=whole + hidden),
         shape("coding-after-vertical-tab", "Transfer-Encoding: \x0bchunked", rest=whole + hidden),
         shape("folded-line", "X-Long: a\r\n " + length, rest=body + hidden),
         shape("folded-coding", "Transfer-Encoding:\r\n chunked", rest=whole + hidden),
+        shape("coding-in-odd-case", "tRaNsFeR-eNcOdInG: cHuNkEd", rest=whole, valid=True),
+    )
+
+
+def _odd_lines(parts: _Parts) -> tuple[Shape, ...]:
+    """Header lines that parsers read in different ways."""
+    shape, hidden, plain, length = parts.shape, parts.hidden, parts.plain, parts.length
+    return (
         shape("line-without-colon", "Nonsense", length),
         shape("empty-name", ": value", length),
         shape("zero-byte-in-value", "X-Odd: a\x00b", length),
         shape("carriage-return-in-value", f"X-Odd: a\r{length}"),
         Shape("bare-line-feeds", plain.replace(b"\r\n", b"\n") + hidden),
         shape("one-bare-line-feed", f"X-Odd: a\n{length}"),
-        shape("negative-chunk", chunked, rest=b"-1\r\n" + whole + hidden),
-        shape("huge-chunk", chunked, rest=b"fffffffffffffffff\r\n" + body + hidden),
-        shape("prefixed-chunk", chunked, rest=b"0x" + whole + hidden),
-        shape("blank-in-chunk-size", chunked, rest=b" " + whole + hidden),
-        shape("chunk-without-its-end", chunked, rest=b"%x\r\n%b0\r\n\r\n" % (size, body) + hidden),
-        shape("chunk-ended-by-line-feed", chunked, rest=whole.replace(b"\r\n", b"\n") + hidden),
-        shape("line-feed-in-chunk-extension", chunked, rest=b"%x;a\n%b\r\n0\r\n\r\n" % (size, body) + hidden),
+    )
+
+
+def _odd_chunks(parts: _Parts) -> tuple[Shape, ...]:
+    """Chunks that parsers read in different ways, and odd ones that have one meaning."""
+    shape, body, hidden, size, whole = parts.shape, parts.body, parts.hidden, parts.size, parts.whole
+    return (
+        shape("negative-chunk", _CHUNKED, rest=b"-1\r\n" + whole + hidden),
+        shape("huge-chunk", _CHUNKED, rest=b"fffffffffffffffff\r\n" + body + hidden),
+        shape("prefixed-chunk", _CHUNKED, rest=b"0x" + whole + hidden),
+        shape("blank-in-chunk-size", _CHUNKED, rest=b" " + whole + hidden),
+        shape("chunk-without-its-end", _CHUNKED, rest=b"%x\r\n%b0\r\n\r\n" % (size, body) + hidden),
+        shape("chunk-ended-by-line-feed", _CHUNKED, rest=whole.replace(b"\r\n", b"\n") + hidden),
+        shape(
+            "line-feed-in-chunk-extension", _CHUNKED, rest=b"%x;a\n%b\r\n0\r\n\r\n" % (size, body) + hidden
+        ),
+        shape(
+            "chunk-extension", _CHUNKED, rest=b'%x;a="b";c\r\n%b\r\n0;d\r\n\r\n' % (size, body), valid=True
+        ),
+        shape("trailer", _CHUNKED, rest=whole[:-2] + b"X-After: 1\r\n\r\n", valid=True),
+        shape("zeros-before-chunk-size", _CHUNKED, rest=b"000" + whole, valid=True),
+    )
+
+
+def _odd_starts(parts: _Parts) -> tuple[Shape, ...]:
+    """First lines that are not of an HTTP/1.1 request."""
+    body, hidden, plain, length, path = parts.body, parts.hidden, parts.plain, parts.length, parts.path
+    return (
         Shape("no-host", f"POST {path} HTTP/1.1\r\n{length}\r\n\r\n".encode() + body + hidden),
         Shape("tunnel", b"CONNECT hostile:80 HTTP/1.1\r\nHost: hostile\r\n\r\n" + hidden),
         Shape("other-version", plain.replace(b"HTTP/1.1", b"HTTP/9.9") + hidden),
@@ -103,10 +148,6 @@ def smuggling_shapes(*, model: str = "m", path: str = CHAT_PATH) -> tuple[Shape,
         Shape("blank-in-target", plain.replace(path.encode(), path.encode() + b" /x") + hidden),
         Shape("http-2-preface", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + hidden),
         Shape("tls-hello", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\x00" * 64),
-        shape("coding-in-odd-case", "tRaNsFeR-eNcOdInG: cHuNkEd", rest=whole, valid=True),
-        shape("chunk-extension", chunked, rest=b'%x;a="b";c\r\n%b\r\n0;d\r\n\r\n' % (size, body), valid=True),
-        shape("trailer", chunked, rest=whole[:-2] + b"X-After: 1\r\n\r\n", valid=True),
-        shape("zeros-before-chunk-size", chunked, rest=b"000" + whole, valid=True),
         Shape("absolute-target", plain.replace(path.encode(), f"http://hostile{path}".encode()), valid=True),
     )
 
