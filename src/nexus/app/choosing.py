@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from collections import OrderedDict
 from collections.abc import Callable
 from random import Random
 
@@ -18,7 +17,6 @@ from nexus.outcomes.choice.settings import ChoiceSettings
 _log = logging.getLogger("nexus.outcomes.choice")
 # The evidence of a model fades within some hundred answers; older receipts would change nothing.
 _RECALLED = 5_000
-_MAX_WEIGHTS = 50_000
 
 
 class Choosing:
@@ -33,7 +31,6 @@ class Choosing:
         settings = config.outcomes
         self._url = config.ledger.url
         self._is_cooling: Callable[[str], bool] | None = None
-        self._reliabilities: OrderedDict[str, float] = OrderedDict()
         self._recalling: asyncio.Task[None] | None = None
         self.chooser = AdaptiveChooser(
             ChoiceSettings(
@@ -53,15 +50,9 @@ class Choosing:
     def _cools(self, model: str) -> bool:
         return self._is_cooling is not None and self._is_cooling(model)
 
-    def weigh(self, trace_id: str, reliability: float) -> None:
-        """Say how reliable the signal is that is about to resolve a call, in [0, 1]."""
-        self._reliabilities[trace_id] = reliability
-        if len(self._reliabilities) > _MAX_WEIGHTS:
-            self._reliabilities.popitem(last=False)
-
     def receive(self, entry: LedgerEntry) -> None:
         """Learn from a receipt."""
-        learn_from(self.chooser, entry, self._reliabilities.pop(entry.trace_id, None))
+        learn_from(self.chooser, entry)
 
     def start(self) -> None:
         """Learn from the newest receipts of the ledger, beside the work; needs a running event loop."""
@@ -81,7 +72,7 @@ class Choosing:
             _log.warning("the choice of models starts without what was learned before: %s", error)
             return
         for entry in entries:
-            learn_from(self.chooser, entry, None)
+            learn_from(self.chooser, entry)
         _log.info("the choice of models recalls %d receipts", len(entries))
 
 

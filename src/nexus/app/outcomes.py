@@ -206,8 +206,9 @@ class Outcomes:
         if self._writer is not None:
             ledger = self._writer.figures()
             written, waiting, dropped = ledger.written, ledger.pending, ledger.dropped
+        unread = 0 if self.conversations is None else self.conversations.unread
         return OutcomeCounts(
-            figures.resolutions, figures.pending, figures.abandoned, written, waiting, dropped
+            figures.resolutions, figures.pending, figures.abandoned, written, waiting, dropped, unread
         )
 
     def _save(self) -> None:

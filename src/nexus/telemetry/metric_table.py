@@ -77,7 +77,7 @@ QUALITY_RECOMPUTE = MetricSpec(
 RECONCILER_DURATION = MetricSpec(
     "nexus_reconciler_duration_seconds",
     "histogram",
-    "Time one stage of the routing pipeline takes; one observation per decision and stage.",
+    "Time one stage of the routing pipeline takes; stages without anything to do for a model are passed by.",
     ("reconciler",),
     STAGE_BOUNDS,
 )
@@ -173,6 +173,11 @@ OUTCOMES_PENDING = MetricSpec(
 OUTCOMES_ABANDONED = MetricSpec(
     "nexus_outcomes_abandoned_total", "counter", "Calls given up because they had not ended in time."
 )
+CONVERSATIONS_UNREAD = MetricSpec(
+    "nexus_conversations_unread_total",
+    "counter",
+    "Requests left unread by the implicit signals because more came than there was time to read.",
+)
 RECEIPTS = MetricSpec(
     "nexus_receipts_total",
     "counter",
@@ -220,6 +225,7 @@ OWN_METRICS = (
     OUTCOMES,
     OUTCOMES_PENDING,
     OUTCOMES_ABANDONED,
+    CONVERSATIONS_UNREAD,
     RECEIPTS,
     RECEIPTS_WAITING,
     LOG_LINES_LOST,

@@ -14,7 +14,7 @@ class OutcomeCounts(Struct, frozen=True):
     """Counts since the start. `resolutions` is by signal and word: success, failure or unknown.
 
     `pending` calls wait for a signal now; `abandoned` ones never ended. Of the receipts, `written` are in the
-    ledger, `waiting` in memory, `dropped` lost.
+    ledger, `waiting` in memory, `dropped` lost. `unread` requests were never looked at for implicit signals.
     """
 
     resolutions: Mapping[tuple[str, str], int]
@@ -23,6 +23,7 @@ class OutcomeCounts(Struct, frozen=True):
     written: int
     waiting: int
     dropped: int
+    unread: int
 
 
 class OutcomeSource(Protocol):
@@ -41,6 +42,7 @@ def outcome_families(counts: OutcomeCounts) -> Iterator[Metric]:
     yield resolved
     yield GaugeMetricFamily(table.OUTCOMES_PENDING.name, table.OUTCOMES_PENDING.help, counts.pending)
     yield CounterMetricFamily(table.OUTCOMES_ABANDONED.name, table.OUTCOMES_ABANDONED.help, counts.abandoned)
+    yield CounterMetricFamily(table.CONVERSATIONS_UNREAD.name, table.CONVERSATIONS_UNREAD.help, counts.unread)
     receipts = CounterMetricFamily(table.RECEIPTS.name, table.RECEIPTS.help, labels=table.RECEIPTS.labels)
     receipts.add_metric(("written",), counts.written)
     receipts.add_metric(("dropped",), counts.dropped)

@@ -43,22 +43,16 @@ def test_exploration_and_weights_are_those_of_the_configuration(tmp_path):
     assert first.utility == pytest.approx(2.0 * first.terms["quality"])
 
 
-def test_the_reliability_that_was_announced_counts_once(tmp_path):
-    choosing, plain = make(tmp_path), make(tmp_path)
-    choosing.weigh("t", 0.9)
-    choosing.receive(receipt(quality=0.1, success=False, signal="quick"))
-    plain.receive(receipt(quality=0.1, success=False, signal="quick"))
-    announced, assumed = (each.chooser.belief("a", Task.CODE) for each in (choosing, plain))
-    assert announced.mean < assumed.mean < 0.9
-    assert not choosing._reliabilities
-
-
-def test_announcements_that_no_receipt_follows_are_bounded(tmp_path, monkeypatch):
-    monkeypatch.setattr("nexus.app.choosing._MAX_WEIGHTS", 2)
-    choosing = make(tmp_path)
-    for number in range(5):
-        choosing.weigh(str(number), 0.5)
-    assert list(choosing._reliabilities) == ["3", "4"]
+def test_a_signal_counts_by_the_reliability_that_was_measured_for_it(tmp_path):
+    """A quick follow-up says more than a question asked again, and both more than an unmeasured signal."""
+    means = []
+    for signal in ("explicit", "quick_follow_up", "asked_again", "hearsay"):
+        choosing = make(tmp_path)
+        choosing.receive(receipt(quality=0.1, success=False, signal=signal))
+        means.append(choosing.chooser.belief("a", Task.CODE).mean)
+    assert means == sorted(means)
+    assert len(set(means)) == 4
+    assert means[-1] < 0.9
 
 
 def test_a_model_that_is_cooling_is_left_alone(tmp_path):

@@ -9,6 +9,7 @@ from nexus.core.request import Task
 from nexus.outcomes.choice.chooser import AdaptiveChooser
 from nexus.outcomes.choice.learning import INFERRED_WEIGHT, evidence_of, learn_from
 from nexus.outcomes.choice.settings import ChoiceSettings
+from nexus.outcomes.signals.weights import reliability_of
 
 
 def receipt(**fields) -> LedgerEntry:
@@ -24,10 +25,14 @@ def test_what_somebody_says_outright_counts_with_its_quality_and_in_full():
 
 @pytest.mark.parametrize(("success", "quality"), [(True, 1.0), (False, 0.0)])
 def test_of_an_inferred_signal_the_direction_counts_by_its_reliability(success, quality):
-    entry = receipt(quality=0.4, success=success, signal="asked_again+quick")
-    assert evidence_of(entry, 0.3).quality == quality
-    assert evidence_of(entry, 0.3).weight == 0.3
-    assert evidence_of(entry).weight == INFERRED_WEIGHT
+    entry = receipt(quality=0.4, success=success, signal="asked_again+quick_follow_up")
+    assert evidence_of(entry).quality == quality
+    assert evidence_of(entry).weight == reliability_of("asked_again+quick_follow_up")
+
+
+def test_a_signal_that_was_not_measured_counts_with_the_least_weight():
+    found = evidence_of(receipt(quality=0.4, success=True, signal="inferred"))
+    assert (found.quality, found.weight) == (1.0, INFERRED_WEIGHT)
 
 
 def test_a_failed_call_is_an_answer_without_quality_and_no_sign_of_speed():

@@ -73,4 +73,5 @@ def test_the_name_in_a_receipt_gives_the_reliability_it_had():
     assert reliability_of("asked_again") == reliability_of("regenerated") == repeated.reliability
     assert reliability_of("asked_again+quick_follow_up") == quick.reliability
     assert reliability_of("tool_result") == TOOL_RELIABILITY
-    assert reliability_of("explicit") == reliability_of("") == 1.0
+    assert reliability_of("explicit") is None
+    assert reliability_of("") is None

@@ -42,7 +42,7 @@ class Flow:
 
 class Outcomes:
     def counts(self) -> OutcomeCounts:
-        return OutcomeCounts({("explicit", "success"): 4}, 5, 6, 7, 8, 9)
+        return OutcomeCounts({("explicit", "success"): 4}, 5, 6, 7, 8, 9, 10)
 
 
 def page(
@@ -93,7 +93,8 @@ def busy() -> Metrics:
     counters.record_transition("a", "closed", "open")
     counters.recompute.observe(0.0007)
     stages = StageTimes()
-    stages.observe_all([4e-6] * len(STAGES))
+    for stage in range(len(STAGES)):
+        stages.observe(stage, 4e-6)
     one = serve("a", rate=0.25, count=20, pairs={"m": figures(0.3)}, breaker=FixedGate(wait=1.0), pending=2)
     two = serve("b", status=BackendStatus.UNKNOWN, breaker=FixedGate(permits=True))
     return page(fleet(one, two), counters, stages)
@@ -139,6 +140,7 @@ def test_every_number_is_where_it_belongs():
         ("nexus_outcomes_total", "success", "explicit"): 4,
         ("nexus_outcomes_pending",): 5,
         ("nexus_outcomes_abandoned_total",): 6,
+        ("nexus_conversations_unread_total",): 10,
         ("nexus_receipts_total", "written"): 7,
         ("nexus_receipts_total", "dropped"): 9,
         ("nexus_receipts_waiting",): 8,

@@ -4,10 +4,11 @@ from msgspec import Struct
 
 from nexus.core.receipt import LedgerEntry
 from nexus.outcomes.choice.chooser import AdaptiveChooser
+from nexus.outcomes.signals.weights import reliability_of
 
 # Judgements of somebody who knows: what a client says, what a repository shows, and a call that failed.
 OUTRIGHT = frozenset({"explicit", "git", "failure"})
-# The least reliability with which a signal is inferred at all; taken where the real one is not known.
+# The least reliability with which a signal is inferred at all; taken for signals that are not measured here.
 INFERRED_WEIGHT = 0.2
 
 
@@ -21,11 +22,11 @@ class Evidence(Struct, frozen=True):
     seconds: float | None
 
 
-def evidence_of(entry: LedgerEntry, reliability: float | None = None) -> Evidence:
+def evidence_of(entry: LedgerEntry) -> Evidence:
     """What a receipt says of its model.
 
     Outright signals count with their quality and in full. Of an inferred one the direction counts, 1 or 0,
-    with its `reliability` as the weight: its doubt is in the weight, and would count twice in the quality. A
+    with its reliability as the weight: its doubt is in the weight, and would count twice in the quality. A
     failed call is an answer of quality 0; a rate limit says nothing of quality, and an answer that nobody
     judged only what it cost and how long it took. Figures that make no sense are left out.
     """
@@ -33,7 +34,7 @@ def evidence_of(entry: LedgerEntry, reliability: float | None = None) -> Evidenc
     quality = entry.quality if entry.quality is not None and 0.0 <= entry.quality <= 1.0 else None
     if quality is not None and not outright and entry.success is not None:
         quality = float(entry.success)
-    weight = reliability if reliability is not None else (1.0 if outright else INFERRED_WEIGHT)
+    weight = 1.0 if outright else _reliability(entry.signal or "")
     success = None if entry.signal == "rate_limit" else entry.success
     failed = success is not True and quality is None and entry.error is not None
     cost = entry.cost_usd if entry.cost_usd is not None and 0.0 <= entry.cost_usd < float("inf") else None
@@ -48,9 +49,14 @@ def evidence_of(entry: LedgerEntry, reliability: float | None = None) -> Evidenc
     )
 
 
-def learn_from(chooser: AdaptiveChooser, entry: LedgerEntry, reliability: float | None = None) -> None:
-    """Tell a chooser what became of one call; `reliability` in [0, 1] is that of its signal, if known."""
-    found = evidence_of(entry, reliability)
+def _reliability(signal: str) -> float:
+    measured = reliability_of(signal)
+    return INFERRED_WEIGHT if measured is None else measured
+
+
+def learn_from(chooser: AdaptiveChooser, entry: LedgerEntry) -> None:
+    """Tell a chooser what became of one call."""
+    found = evidence_of(entry)
     chooser.observe(
         entry.model_id,
         entry.task,

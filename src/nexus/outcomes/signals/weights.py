@@ -80,8 +80,8 @@ def reliability(rate: float, base: float) -> float:
     return (rate - base) / (1 - base) if rate > base else (base - rate) / base
 
 
-def reliability_of(signal: str) -> float:
-    """The reliability of a signal by its name, as receipts hold it; 1 for every signal not read here.
+def reliability_of(signal: str) -> float | None:
+    """The reliability of a signal by its name, as receipts hold it; None for every signal not read here.
 
     With it, receipts can be replayed with the weights that they had.
     """
@@ -90,4 +90,4 @@ def reliability_of(signal: str) -> float:
     names = signal.split("+")
     repeated = FollowUp.ASKED_AGAIN in names or FollowUp.REGENERATED in names
     verdict = judge(Evidence(repeated, QUICK in names, FollowUp.ERROR_REPORT in names))
-    return verdict.reliability if verdict is not None else 1.0
+    return verdict.reliability if verdict is not None else None
