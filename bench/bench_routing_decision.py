@@ -6,7 +6,6 @@ Run: python bench/bench_routing_decision.py
 import gc
 import random
 import time
-from collections.abc import Sequence
 
 from nexus.config.model import BreakerSettings, BudgetConfig, QualitySettings, RoutingConfig, RoutingPolicy
 from nexus.core.backend import Backend, BackendType, ModelInfo, Zone
@@ -29,8 +28,8 @@ class Sums:
     def __init__(self) -> None:
         self.seconds = [0.0] * 6
 
-    def observe_all(self, seconds: Sequence[float]) -> None:
-        self.seconds = [before + now for before, now in zip(self.seconds, seconds, strict=True)]
+    def observe(self, stage: int, seconds: float) -> None:
+        self.seconds[stage] += seconds
 
 
 def fleet(

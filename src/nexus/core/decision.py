@@ -1,5 +1,6 @@
 """What routing decided for one request, and why. One model behind header, endpoint, CLI, log and receipt."""
 
+from collections.abc import Iterable
 from enum import StrEnum
 
 from msgspec import Struct
@@ -39,14 +40,15 @@ class Candidate(Struct, frozen=True):
     """One backend and model an attempt may be made on; a decision lists them best first.
 
     `score` is comparable only within one decision (higher is better). `terms` are the numbers it was made of,
-    in the order they were applied. `degraded`: over the error threshold, used because nothing better is left.
-    `probe`: this attempt tests whether an excluded backend has recovered. `cost_usd`: estimate, None unknown.
+    pairs of name and value in the order they were applied. `degraded`: over the error threshold, used because
+    nothing better is left. `probe`: this attempt tests whether an excluded backend has recovered.
+    `cost_usd`: an estimate, None where it is unknown.
     """
 
     view: BackendView
     model: str
     score: float
-    terms: tuple[tuple[str, float], ...] = ()
+    terms: Iterable[tuple[str, float]] = ()
     degraded: bool = False
     probe: bool = False
     cost_usd: float | None = None

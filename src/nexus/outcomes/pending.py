@@ -1,6 +1,6 @@
 """The calls that are not resolved yet, and the receipts of those that are. No locks."""
 
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Iterable
 from itertools import islice
 
@@ -17,15 +17,16 @@ class PendingCalls:
     """Calls by trace id, in three groups: each ordered by the time that decides when it is due.
 
     `running` ones are in the order of their start, `completed` and `held` ones in that of their completion.
-    The held ones have code suggestions.
+    The held ones have code suggestions. A plain dict would be slow at finding its oldest key once many before
+    it were deleted.
     """
 
     __slots__ = ("completed", "held", "running")
 
     def __init__(self) -> None:
-        self.running: dict[str, Call] = {}
-        self.completed: dict[str, Call] = {}
-        self.held: dict[str, Call] = {}
+        self.running: OrderedDict[str, Call] = OrderedDict()
+        self.completed: OrderedDict[str, Call] = OrderedDict()
+        self.held: OrderedDict[str, Call] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self.running) + len(self.completed) + len(self.held)
@@ -91,7 +92,7 @@ class Receipts:
 
     def __init__(self, *, keeps: bool) -> None:
         self._keeps = keeps
-        self._recent: dict[str, LedgerEntry] = {}
+        self._recent: OrderedDict[str, LedgerEntry] = OrderedDict()
         self._waiting: deque[LedgerEntry] = deque()
         self.resolutions: dict[tuple[str, str], int] = {}
         self.dropped = 0
@@ -108,7 +109,7 @@ class Receipts:
         entry = call.receipt(resolution, timestamp)
         self._recent[call.trace_id] = entry
         if len(self._recent) > _RESOLVED_KEPT:
-            del self._recent[next(iter(self._recent))]
+            self._recent.popitem(last=False)
         key = (resolution.signal, _WORDS[resolution.success])
         self.resolutions[key] = self.resolutions.get(key, 0) + 1
         if self._keeps:

@@ -355,7 +355,7 @@ class OutcomeTracker(TrackerState):
             return self._expire(oldest, self._time())
         running = self._calls.running
         if running:
-            del running[next(iter(running))]
+            running.popitem(last=False)
             self._abandoned += 1
         return None
 

@@ -38,6 +38,7 @@ class Intent:
         "candidates",
         "costs",
         "factors",
+        "leg",
         "marks",
         "now",
         "plan",
@@ -69,6 +70,7 @@ class Intent:
 
     def enter(self, leg: Leg) -> None:
         """Start on a model of the chain; the rejections and waits of those before it are kept."""
+        self.leg = leg
         self.plan: ModelPlan = leg.plan
         self.restricted = leg.restricted or self.request.constraints.restricted
         self.required_tier = leg.required_tier
@@ -102,6 +104,13 @@ class Reconciler(Protocol):
 
     def name(self) -> str:
         """The short name metrics use: analyzer, privacy, budget, tier, quality or scheduler."""
+        ...
+
+    def concerns(self, leg: Leg, /) -> bool:
+        """Whether there may be something to do for a request that brings no constraints of its own.
+
+        It is asked once per model and snapshot; where the answer is no, such requests pass the stage by.
+        """
         ...
 
     def reconcile(self, intent: Intent) -> None:

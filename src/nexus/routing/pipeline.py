@@ -1,7 +1,7 @@
 """The pipeline: six stages in order, for the model and then for each fallback, until somebody can answer."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from random import Random
 from time import perf_counter
 from typing import Protocol
@@ -15,7 +15,7 @@ from nexus.core.request import Request
 from nexus.routing.auto import Chosen, choose
 from nexus.routing.explanation import explain
 from nexus.routing.intent import Intent, Reconciler
-from nexus.routing.plan import PlanBook, Route
+from nexus.routing.plan import Leg, PlanBook, Route
 from nexus.routing.reconcilers.analyzer import RequestAnalyzer
 from nexus.routing.reconcilers.budget import BudgetReconciler
 from nexus.routing.reconcilers.privacy import PrivacyReconciler
@@ -28,14 +28,14 @@ _log = logging.getLogger("nexus.routing")
 
 
 class StageObserver(Protocol):
-    """Who wants to know how long each stage took: one call per request.
+    """Who wants to know how long each stage took.
 
-    What a stage did for several models of a chain is added up. Going on down the chain after attempts failed,
+    Stages that have nothing to do for a model are passed by. Going on down the chain after attempts failed,
     and previews, are not reported.
     """
 
-    def observe_all(self, seconds: Sequence[float]) -> None:
-        """Seconds per stage, in the order of `Router.stage_names`."""
+    def observe(self, stage: int, seconds: float) -> None:
+        """A stage ran; `stage` is its place in `Router.stage_names`."""
         ...
 
 
@@ -45,7 +45,7 @@ class Router:
     Args:
         routing, quality, breaker: the settings; `configure` replaces them.
         rng: breaks ties and starts turns.
-        stage_observer: told the time of each stage, once per request; None measures nothing.
+        stage_observer: told the time of each stage that ran for a request; None measures nothing.
         timer: reads seconds for `stage_observer`.
         tuning: the constants of `expected_time`, the same that the learner has; None are the defaults.
         queueing: whether requests can wait. If not, learned limits only steer: they never make one wait.
@@ -88,8 +88,10 @@ class Router:
                 strategy, quality, breakers=breakers, learned_limits=tuning if self._queueing else None
             ),
         )
+        self._reconcile = tuple(stage.reconcile for stage in self._stages)
+        self._all_stages = tuple(range(len(self._stages)))
         self._strategy_name = strategy.name()
-        self._book = PlanBook(routing, quality, auto=self._chooser is not None)
+        self._book = PlanBook(routing, quality, auto=self._chooser is not None, stages_for=self._stages_for)
 
     @property
     def stage_names(self) -> tuple[str, ...]:
@@ -130,52 +132,56 @@ class Router:
     def _follow(self, intent: Intent, chain_start: int) -> Decision:
         """Go down the chain until a model has candidates."""
         legs = intent.route.legs
-        measure = self._observer is not None and chain_start == 0 and not intent.preview
-        spent = [0.0] * len(self._stages) if measure else None
+        observer = None if chain_start or intent.preview else self._observer
         queue_at = -1
         index = chain_start
         chosen: Chosen | None = None
         while index < len(legs):
             if index == 0 and intent.route.spread:
-                chosen = self._choose(intent, spent)
+                chosen = self._choose(intent, observer)
             else:
                 intent.enter(legs[index])
-                self._run(intent, spent)
+                self._run(intent, observer)
             if intent.ranked or chosen is not None:
                 break
             if intent.saturated and queue_at < 0:
                 queue_at = index
             index += 1
-        if spent is not None and self._observer is not None:
-            self._observer.observe_all(spent)
         if chosen is not None:
             return _chosen(intent, chosen)
         if intent.ranked:
             return self._routed(intent, index)
         return _nothing_left(intent, chain_start, queue_at)
 
-    def _choose(self, intent: Intent, spent: list[float] | None) -> Chosen | None:
+    def _choose(self, intent: Intent, observer: StageObserver | None) -> Chosen | None:
         """Let the chooser pick among all models."""
         if self._chooser is None:
             return None
-        return choose(intent, intent.route.spread, lambda each: self._run(each, spent), self._chooser)
+        return choose(intent, intent.route.spread, lambda each: self._run(each, observer), self._chooser)
 
-    def _run(self, intent: Intent, spent: list[float] | None) -> None:
-        if spent is not None:
-            self._run_measured(intent, spent)
+    def _stages_for(self, leg: Leg) -> tuple[int, ...]:
+        return tuple(index for index, stage in enumerate(self._stages) if stage.concerns(leg))
+
+    def _run(self, intent: Intent, observer: StageObserver | None) -> None:
+        """Run the stages that concern the model; all of them where the request has constraints of its own.
+
+        For an explanation too all of them are run: they log what they did.
+        """
+        unusual = intent.preview or intent.request.constraints.restricted
+        stages = self._all_stages if unusual else intent.leg.stages
+        reconcile = self._reconcile
+        if observer is None:
+            for index in stages:
+                reconcile[index](intent)
+                if not intent.candidates:
+                    return
             return
-        for stage in self._stages:
-            stage.reconcile(intent)
-            if not intent.candidates:
-                return
-
-    def _run_measured(self, intent: Intent, spent: list[float]) -> None:
         timer = self._timer
         before = timer()
-        for index, stage in enumerate(self._stages):
-            stage.reconcile(intent)
+        for index in stages:
+            reconcile[index](intent)
             after = timer()
-            spent[index] += after - before
+            observer.observe(index, after - before)
             before = after
             if not intent.candidates:
                 return

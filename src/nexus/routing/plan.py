@@ -5,6 +5,7 @@ are kept, so a client that makes names up can't fill the memory.
 """
 
 import sys
+from collections.abc import Callable
 from fnmatch import fnmatchcase
 
 from msgspec import Struct
@@ -72,11 +73,16 @@ class ModelPlan(Struct, frozen=True):
 
 
 class Leg(Struct, frozen=True):
-    """One model of the chain and what policies demand of whoever answers for it."""
+    """One model of the chain and what policies demand of whoever answers for it.
+
+    `stages` are the indices of the pipeline's stages that may have something to do for a request without
+    constraints of its own.
+    """
 
     plan: ModelPlan
     restricted: bool
     required_tier: int | None
+    stages: tuple[int, ...] = ()
 
 
 class Route(Struct, frozen=True):
@@ -96,10 +102,18 @@ class Route(Struct, frozen=True):
 class PlanBook:
     """Plans of the current snapshot, made on first use and dropped with the snapshot.
 
-    `auto`: names that leave the model open are known.
+    `auto`: names that leave the model open are known. `stages_for` fills `Leg.stages`.
     """
 
-    def __init__(self, routing: RoutingConfig, quality: QualitySettings, *, auto: bool = False) -> None:
+    def __init__(
+        self,
+        routing: RoutingConfig,
+        quality: QualitySettings,
+        *,
+        auto: bool = False,
+        stages_for: Callable[[Leg], tuple[int, ...]] = lambda _: (),
+    ) -> None:
+        self._stages_for = stages_for
         self._auto_models = tuple(routing.auto_models) if auto else ()
         self._aliases = dict(routing.aliases)
         self._fallbacks = {name: tuple(chain) for name, chain in routing.fallbacks.items()}
@@ -134,7 +148,7 @@ class PlanBook:
         fallbacks = next((self._fallbacks[step] for step in path if step in self._fallbacks), ())
         rule = matching_rule(path, self._policies)
         plan = self._plan(path[-1], snapshot)
-        legs = [Leg(plan, rule.restricted, rule.min_tier)]
+        legs = [self._leg(plan, rule.restricted, rule.min_tier)]
         floor = higher_tier(rule.min_tier, plan.lowest_tier)
         seen = {path[-1]}
         for fallback in fallbacks:
@@ -159,11 +173,15 @@ class PlanBook:
     ) -> Leg:
         """A fallback keeps what was demanded of the model asked for, and adds its own policies."""
         own = matching_rule(path, self._policies)
-        return Leg(
+        return self._leg(
             self._plan(path[-1], snapshot),
             asked.restricted or own.restricted,
             higher_tier(floor, own.min_tier),
         )
+
+    def _leg(self, plan: ModelPlan, restricted: bool, required_tier: int | None) -> Leg:
+        leg = Leg(plan, restricted, required_tier)
+        return Leg(plan, restricted, required_tier, self._stages_for(leg))
 
     def _plan(self, model: str, snapshot: FleetSnapshot) -> ModelPlan:
         plan = self._plans.get(model)

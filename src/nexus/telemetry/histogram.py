@@ -39,16 +39,15 @@ class Histogram:
 class StageTimes:
     """How long each stage of the routing pipeline takes: one histogram per stage, chosen by its index."""
 
-    __slots__ = ("_cells", "histograms", "names")
+    __slots__ = ("_bounds", "histograms", "names")
 
     def __init__(self, names: Sequence[str] = STAGES, bounds: tuple[float, ...] = STAGE_BOUNDS) -> None:
         self.names = tuple(names)
         self.histograms = tuple(Histogram(bounds) for _ in self.names)
-        self._cells = tuple((each.counts, bounds, index) for index, each in enumerate(self.histograms))
+        self._bounds = bounds
 
-    def observe_all(self, seconds: Sequence[float]) -> None:
-        """Count one request: the time it spent in each stage, in order; 0.0 for a stage it never reached."""
-        for counts, bounds, index in self._cells:
-            spent = seconds[index]
-            counts[bisect_left(bounds, spent)] += 1
-            self.histograms[index].total += spent
+    def observe(self, stage: int, seconds: float) -> None:
+        """Count one run of a stage, given by its place in `names`."""
+        histogram = self.histograms[stage]
+        histogram.counts[bisect_left(self._bounds, seconds)] += 1
+        histogram.total += seconds

@@ -1,11 +1,11 @@
 """The pipeline as a whole: the chain, the stages, the timings, the debug line."""
 
 import logging
-from collections.abc import Sequence
 from itertools import count
 
 import pytest
 
+from nexus.config.model import RoutingPolicy
 from nexus.core.backend import Zone
 from nexus.core.decision import RejectCause, Verdict
 from nexus.core.fleet import BackendStatus
@@ -19,8 +19,8 @@ class Observed:
     def __init__(self) -> None:
         self.calls: list[tuple[int, float]] = []
 
-    def observe_all(self, seconds: Sequence[float]) -> None:
-        self.calls += enumerate(seconds)
+    def observe(self, stage: int, seconds: float) -> None:
+        self.calls.append((stage, seconds))
 
 
 def ticking() -> object:
@@ -78,17 +78,18 @@ def test_each_backend_is_rejected_once_per_model() -> None:
     assert [(r.backend, r.reconciler) for r in decision.rejections] == [("a", "PrivacyReconciler")]
 
 
-def test_each_stage_is_observed_once_per_request() -> None:
+def test_stages_that_concern_the_model_are_observed_once_per_request() -> None:
     seen = Observed()
-    decide(fleet(serve("a")), observer=seen, timer=ticking())
-    assert seen.calls == [(index, 1.0) for index in range(6)]
+    tiers = RoutingPolicy(model_pattern="*", min_tier=1)
+    decide(fleet(serve("a")), policies=[tiers], observer=seen, timer=ticking())
+    assert seen.calls == [(0, 1.0), (3, 1.0), (5, 1.0)]
 
 
-def test_times_of_a_chain_are_added_up() -> None:
+def test_all_stages_are_run_for_a_request_with_constraints_and_observed_for_each_model() -> None:
     seen = Observed()
     snapshot = fleet(serve("a", "m", zone=Zone.OPEN), serve("b", "n"))
     decide(snapshot, ask(restricted=True), fallbacks={"m": ("n",)}, observer=seen, timer=ticking())
-    assert seen.calls == [(0, 2.0), (1, 2.0), (2, 1.0), (3, 1.0), (4, 1.0), (5, 1.0)]
+    assert seen.calls == [(stage, 1.0) for stage in (0, 1, 0, 1, 2, 3, 4, 5)]
 
 
 def test_previews_unknown_models_and_later_decisions_are_not_observed() -> None:

@@ -89,7 +89,7 @@ def test_a_slow_first_token_lowers_the_score() -> None:
     slow = decide(fleet(serve("slow", ttft_ms=4500), serve("fast", ttft_ms=2000)))
     assert order(slow) == ["fast", "slow"]
     assert slow.candidates[1].score == pytest.approx(375.0)
-    assert slow.candidates[1].terms[-1] == ("ttft_penalty", 0.5)
+    assert tuple(slow.candidates[1].terms)[-1] == ("ttft_penalty", 0.5)
     assert [name for name, _ in slow.candidates[0].terms] == ["priority", "load", "latency"]
 
 

@@ -2,7 +2,7 @@
 
 from nexus.core.request import Needs, Surface
 from nexus.routing.intent import Intent
-from nexus.routing.plan import Option
+from nexus.routing.plan import Leg, Option
 
 TITLE = "RequestAnalyzer"
 
@@ -16,6 +16,10 @@ class RequestAnalyzer:
     def name(self) -> str:
         """`analyzer`."""
         return "analyzer"
+
+    def concerns(self, _leg: Leg) -> bool:
+        """Always: it finds the candidates."""
+        return True
 
     def reconcile(self, intent: Intent) -> None:
         """Set `candidates` from the model's plan."""

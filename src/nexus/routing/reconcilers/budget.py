@@ -5,6 +5,7 @@ import logging
 from nexus.config.model import BudgetConfig
 from nexus.core.request import Surface
 from nexus.routing.intent import Intent
+from nexus.routing.plan import Leg
 
 TITLE = "BudgetReconciler"
 ASSUMED_OUTPUT_TOKENS = 512
@@ -30,6 +31,10 @@ class BudgetReconciler:
     def name(self) -> str:
         """`budget`."""
         return "budget"
+
+    def concerns(self, leg: Leg) -> bool:
+        """Only with a limit, or where a price is known."""
+        return self._limit is not None or leg.plan.has_price
 
     def reconcile(self, intent: Intent) -> None:
         """Note the estimated cost of each priced candidate and apply the limits."""

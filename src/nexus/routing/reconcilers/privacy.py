@@ -1,6 +1,7 @@
 """Keeps restricted requests on backends whose data stays with the owner."""
 
 from nexus.routing.intent import Intent
+from nexus.routing.plan import Leg
 
 TITLE = "PrivacyReconciler"
 
@@ -11,6 +12,10 @@ class PrivacyReconciler:
     def name(self) -> str:
         """`privacy`."""
         return "privacy"
+
+    def concerns(self, leg: Leg) -> bool:
+        """Only where the model is restricted and an open backend serves it."""
+        return leg.restricted and leg.plan.has_open
 
     def reconcile(self, intent: Intent) -> None:
         """Drop open-zone candidates of a restricted request."""

@@ -5,7 +5,7 @@ import logging
 from nexus.config.model import QualitySettings
 from nexus.routing.availability import is_available
 from nexus.routing.intent import Intent, Mark
-from nexus.routing.plan import Option
+from nexus.routing.plan import Leg, Option
 
 TITLE = "QualityReconciler"
 ACTION = "Wait for the error rate to decrease, or check the backend"
@@ -32,6 +32,10 @@ class QualityReconciler:
     def name(self) -> str:
         """`quality`."""
         return "quality"
+
+    def concerns(self, leg: Leg) -> bool:
+        """Only where a backend is over the threshold, or every word is logged."""
+        return self._enabled and (bool(leg.plan.exceeded) or _log.isEnabledFor(logging.DEBUG))
 
     def reconcile(self, intent: Intent) -> None:
         """Drop or mark the candidates that are over the threshold."""

@@ -10,7 +10,7 @@ from nexus.core.decision import Candidate
 from nexus.core.learned import ExpectedTimeSettings, queueing_limit
 from nexus.routing.availability import breaker_holds
 from nexus.routing.intent import Intent, Mark
-from nexus.routing.plan import NO_LIMIT, Option
+from nexus.routing.plan import NO_LIMIT, Leg, Option
 from nexus.routing.strategies.protocol import Strategy
 
 TITLE = "SchedulerReconciler"
@@ -68,6 +68,10 @@ class SchedulerReconciler:
     def name(self) -> str:
         """`scheduler`."""
         return "scheduler"
+
+    def concerns(self, _leg: Leg) -> bool:
+        """Always: it ranks the candidates."""
+        return True
 
     def reconcile(self, intent: Intent) -> None:
         """Set `ranked`; `candidates` become the ones in it."""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from nexus.routing.availability import is_available
 from nexus.routing.intent import Intent
-from nexus.routing.plan import Option
+from nexus.routing.plan import Leg, Option
 
 TITLE = "TierReconciler"
 
@@ -22,6 +22,10 @@ class TierReconciler:
     def name(self) -> str:
         """`tier`."""
         return "tier"
+
+    def concerns(self, leg: Leg) -> bool:
+        """Only where a tier is demanded."""
+        return leg.required_tier is not None
 
     def reconcile(self, intent: Intent) -> None:
         """Drop candidates of a tier that is not allowed."""

@@ -9,8 +9,10 @@ fail alike the load is balanced as if none did. What is learned is described in 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from random import Random
+
+from msgspec import Struct
 
 from nexus.core.decision import Candidate
 from nexus.core.learned import ExpectedTimeSettings, ModelLearned, PairLearned, carried_limit, slowness_now
@@ -68,24 +70,20 @@ class ExpectedTime:
         return [*near, *candidates[len(near) :]]
 
     def _weigh(self, intent: Intent, options: Sequence[Option]) -> list[Candidate]:
-        pairs: list[PairLearned | None] = []
         model: ModelLearned | None = None
         failing = False
         for option in options:
             pair = option.live.learned.get(option.model)
-            pairs.append(pair)
             if pair is not None:
                 if model is None:
                     model = pair.model
                 if pair.failures > _NEGLIGIBLE_FAILURES:
                     failing = True
-        if not failing or not self._penalise:
-            weigh = _Reckoning(self._settings, self._rng, intent, model, 0.0).weigh
-            return [weigh(option, pair, 0.0) for option, pair in zip(options, pairs, strict=True)]
-        shares, fleet_share = self._failure_shares(pairs, intent.now)
-        weigh = _Reckoning(self._settings, self._rng, intent, model, fleet_share).weigh
-        rows = zip(options, pairs, shares, strict=True)
-        return [weigh(option, pair, share) for option, pair, share in rows]
+        if failing and self._penalise:
+            pairs = [option.live.learned.get(option.model) for option in options]
+            shares, fleet_share = self._failure_shares(pairs, intent.now)
+            return _Reckoning(self._settings, self._rng, intent, model, fleet_share).weigh(options, shares)
+        return _Reckoning(self._settings, self._rng, intent, model, 0.0).weigh(options, None)
 
     def _failure_shares(self, pairs: Sequence[PairLearned | None], now: float) -> tuple[list[float], float]:
         """Lower bounds of each one's share of failures, and the mean of the shares.
@@ -107,6 +105,26 @@ class ExpectedTime:
                     share = min(_MOST_SHARE, lower_bound(failures, count, settings.confidence))
             shares.append(share)
         return shares, min(_MOST_SHARE, total / len(pairs))
+
+
+class CostTerms(Struct, frozen=True, gc=False):
+    """The terms of one cost, in the order in which they are applied; iterating gives pairs of name and value.
+
+    Every request has them and few are looked at, so they are pairs only then.
+    """
+
+    expected_s: float
+    slowness: float
+    pending: int
+    limit: float
+    failure_share: float
+    fleet_failure_share: float
+    penalty: float
+    ramp: float
+    noise: float
+
+    def __iter__(self) -> Iterator[tuple[str, float]]:
+        return ((name, getattr(self, name)) for name in self.__struct_fields__)
 
 
 class _Reckoning:
@@ -157,62 +175,69 @@ class _Reckoning:
         self._expected = line.seconds(needs.input_tokens)
         self._usual = line.usual
 
-    def weigh(self, option: Option, pair: PairLearned | None, share: float) -> Candidate:
-        """The candidate with its cost; `share` is the lower bound of its failures."""
-        settings, live, intent = self._settings, option.live, self._intent
-        limit: float = option.limit
-        if pair is None:
-            slowness = self._middle
-            if limit == NO_LIMIT:
-                limit = settings.first_limit if self._model is None else self._model.median_limit
-        else:
-            if pair.model is not self._model:
-                self.turn_to(pair.model)
-            slowness = self._slowness(pair)
-            if limit == NO_LIMIT:
-                limit = carried_limit(pair, settings)
-        expected, pending = self._expected, live.pending
-        penalty = self._penalty(share) if share > self._fleet_share else 1.0
-        since = self._now - live.recovered_at
-        ramp = 1.0
-        if since < settings.ramp_seconds:
-            ramp = settings.ramp_start + (1.0 - settings.ramp_start) * since / settings.ramp_seconds
-        noise = 1.0 + settings.noise * (2.0 * self._draw() - 1.0)
-        cost = expected * slowness * (pending + 1) / limit * penalty / ramp * noise
-        terms: tuple[tuple[str, float], ...] = (
-            ("expected_s", expected),
-            ("slowness", slowness),
-            ("pending", pending),
-            ("limit", limit),
-            ("failure_share", share),
-            ("fleet_failure_share", self._fleet_share),
-            ("penalty", penalty),
-            ("ramp", ramp),
-            ("noise", noise),
-        )
-        if intent.factors is None and intent.costs is None:
-            return Candidate(option.view, option.model, -cost, terms)
-        budget = 1.0 if intent.factors is None else intent.factors.get(option.backend_id, 1.0)
-        terms = (*terms, ("budget", budget))
-        price = estimated_cost(intent, option)
-        return Candidate(option.view, option.model, -cost / budget, terms, cost_usd=price)
+    def weigh(self, options: Sequence[Option], shares: Sequence[float] | None) -> list[Candidate]:
+        """The candidates with costs; `shares` are the lower bounds of their failures (None: nobody fails).
 
-    def _slowness(self, pair: PairLearned) -> float:
-        """The slowness to reckon with, with the dead band and an overdue first token."""
-        heard_at = pair.slowness_at
-        slowness = pair.slowness
-        if slowness <= 0.0 or self._now - heard_at > self._settings.relax_after:
-            slowness = slowness_now(pair, self._settings, self._now)
-        if self._low <= slowness <= self._high:
-            slowness = self._middle
-        if pair.waiting:
-            # Only silence counts: while others get first tokens, one that hangs is not the backend's pace.
-            oldest = next(iter(pair.waiting))
-            silence = self._now - max(oldest.sent_at, heard_at)
-            overdue = silence / oldest.patience
-            if overdue > slowness:
-                return overdue
-        return slowness
+        One loop over all of them, because calls are what costs most here.
+        """
+        settings, intent, now, draw = self._settings, self._intent, self._now, self._draw
+        plain = intent.factors is None and intent.costs is None
+        width = 2.0 * settings.noise
+        candidates = []
+        for index, option in enumerate(options):
+            live = option.live
+            limit: float = option.limit
+            pair = live.learned.get(option.model)
+            if pair is None:
+                slowness = self._middle
+                if limit == NO_LIMIT:
+                    limit = settings.first_limit if self._model is None else self._model.median_limit
+            else:
+                if pair.model is not self._model:
+                    self.turn_to(pair.model)
+                slowness = pair.slowness
+                if slowness <= 0.0 or now - pair.slowness_at > settings.relax_after:
+                    slowness = slowness_now(pair, settings, now)
+                if self._low <= slowness <= self._high:
+                    slowness = self._middle
+                if pair.waiting:
+                    slowness = self._overdue(pair, slowness)
+                if limit == NO_LIMIT:
+                    limit = carried_limit(pair, settings)
+            share = 0.0 if shares is None else shares[index]
+            penalty = self._penalty(share) if share > self._fleet_share else 1.0
+            since = now - live.recovered_at
+            ramp = 1.0 if since >= settings.ramp_seconds else self._ramp(since)
+            noise = 1.0 + width * (draw() - 0.5)
+            pending = live.pending
+            cost = self._expected * slowness * (pending + 1) / limit * penalty / ramp * noise
+            terms = CostTerms(
+                self._expected, slowness, pending, limit, share, self._fleet_share, penalty, ramp, noise
+            )
+            if plain:
+                candidates.append(Candidate(option.view, option.model, -cost, terms))
+            else:
+                candidates.append(self._priced(option, cost, terms))
+        return candidates
+
+    def _priced(self, option: Option, cost: float, terms: "CostTerms") -> Candidate:
+        intent = self._intent
+        budget = 1.0 if intent.factors is None else intent.factors.get(option.backend_id, 1.0)
+        price = estimated_cost(intent, option)
+        return Candidate(
+            option.view, option.model, -cost / budget, (*terms, ("budget", budget)), cost_usd=price
+        )
+
+    def _ramp(self, since: float) -> float:
+        settings = self._settings
+        return settings.ramp_start + (1.0 - settings.ramp_start) * since / settings.ramp_seconds
+
+    def _overdue(self, pair: PairLearned, slowness: float) -> float:
+        """What the silence of a backend that owes a first token makes of its slowness."""
+        # Only silence counts: while others get first tokens, one that hangs is not the backend's pace.
+        oldest = next(iter(pair.waiting))
+        silence = self._now - max(oldest.sent_at, pair.slowness_at)
+        return max(slowness, silence / oldest.patience)
 
     def _penalty(self, share: float) -> float:
         settings, fleet = self._settings, self._fleet_share

@@ -134,7 +134,7 @@ def _for_request(row: _Row, intent: Intent) -> Candidate:
     cost = estimated_cost(intent, option)
     if factor == 1.0 and cost is None:
         return row.candidate
-    terms = row.candidate.terms
+    terms = tuple(row.candidate.terms)
     if factor != 1.0:
         terms = (*terms[:_POINTS], ("budget", factor), *terms[_POINTS:])
     return Candidate(option.view, option.model, row.score * factor, terms, cost_usd=cost)
