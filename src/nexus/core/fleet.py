@@ -53,6 +53,10 @@ class Gate(Protocol):
         """Seconds until a call may be let through; 0 when one may now."""
         ...
 
+    def end_wait(self) -> None:
+        """Let a call through now if waiting is all that kept it."""
+        ...
+
 
 class BackendLive:
     """The moving numbers of one backend. Written by the proxy and its recorders, read by routing.

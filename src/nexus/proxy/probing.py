@@ -11,7 +11,7 @@ import msgspec
 
 from nexus.core.backend import Backend
 from nexus.core.clock import Clock
-from nexus.core.fleet import BackendView
+from nexus.core.fleet import BackendView, Gate
 from nexus.core.outcome import FailureKind
 from nexus.core.request import Surface
 from nexus.dialects.base import Dialect
@@ -101,11 +101,19 @@ class Prober:
             if reserved:
                 (breaker.record_success if ok else breaker.record_failure)()
             if watched.is_news(ok):
-                breaker.end_wait()
+                self._welcome(view, breaker, counted=reserved)
 
         target = Target(view.backend, self._dialect_for(view.backend))
         test = watched.test = _Test(now + DEADLINE_SECONDS, ended)
         test.call = self._pool.send(target.origin, _completion(target, model), test)
+
+    def _welcome(self, view: BackendView, breaker: Gate, *, counted: bool) -> None:
+        """It has recovered, as far as we can tell: end all its waits. This test is the first success."""
+        breaker.end_wait()
+        for gate in view.live.gates.values():
+            gate.end_wait()
+        if not counted and breaker.allow():
+            breaker.record_success()
 
 
 def _completion(target: Target, model: str) -> bytes:

@@ -14,7 +14,7 @@ from nexus.proxy.fast_path import FastPath
 from nexus.proxy.probing import DEADLINE_SECONDS, Prober
 from nexus.proxy.upstream import UpstreamPool
 from nexus.quality.guard import GuardRules
-from nexus.resilience import CircuitBreakerConfig
+from nexus.resilience import CircuitBreaker, CircuitBreakerConfig
 from nexus.testing import ManualClock
 
 ANSWER = b'{"choices":[{"message":{"role":"assistant","content":""},"finish_reason":"length"}]}'
@@ -166,6 +166,31 @@ def test_four_tests_that_work_end_a_wait_that_began_with_the_recovery():
     rig.wait(2.5)
     rig.pool.calls[-1].answer()
     assert rig.state == "half_open"
+
+
+def test_the_test_that_ends_a_wait_is_the_first_success():
+    rig = Rig()
+    rig.fail()
+    rig.die(4)
+    rig.wait(2.5)
+    rig.pool.calls[-1].answer()
+    assert rig.breaker.allow(), "a live request is the second test"
+    rig.breaker.record_success()
+    assert rig.state == "closed"
+
+
+def test_the_gates_of_its_models_wait_no_longer_either():
+    rig = Rig()
+    gate = CircuitBreaker(rig.path.breaker, clock=rig.clock)
+    gate.trip()
+    rig.views[0].live.gates["m"] = gate
+    rig.fail()
+    rig.die(4)
+    assert not gate.permits()
+    rig.wait(2.5)
+    rig.pool.calls[-1].answer()
+    assert gate.permits()
+    assert gate.state == "half_open"
 
 
 @pytest.mark.parametrize(

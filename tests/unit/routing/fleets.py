@@ -42,6 +42,9 @@ class FixedGate:
     def record_failure(self) -> None:
         raise AssertionError("routing records nothing")
 
+    def end_wait(self) -> None:
+        raise AssertionError("routing ends no waits")
+
 
 def figures(rate: float = 0.0, count: int = 100, ttft_ms: int = 0) -> QualityView:
     return QualityView(AgentQualityMetrics(rate, ttft_ms, 1 - rate, None, count), rate, count)
