@@ -12,6 +12,7 @@ from nexus.state.spend import SpendStore
 
 AttemptRecorder = Callable[[AttemptOutcome], None]
 _CLIENT_ERROR = 400
+_SUCCESS = AttemptResult.SUCCESS  # members of an enumeration are looked up slowly
 _log = logging.getLogger("nexus.app")
 
 
@@ -19,7 +20,7 @@ def record_quality(store: QualityMetricsStore) -> AttemptRecorder:
     """Count successes and failures in the quality windows."""
 
     def record(outcome: AttemptOutcome) -> None:
-        if outcome.result is AttemptResult.SUCCESS:
+        if outcome.result is _SUCCESS:
             ttft_ms = outcome.ttft_ms if outcome.stream else outcome.first_byte_ms
             if outcome.status >= _CLIENT_ERROR:
                 # A refusal of the client's mistake is quick and says nothing about the speed of answers.

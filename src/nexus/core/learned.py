@@ -186,7 +186,7 @@ class PairLearned:
         self.waiting: dict[Flight, None] = {}
 
 
-class Flight:
+class Flight(Struct, eq=False, gc=False):
     """One attempt under way.
 
     `expected` are the seconds its prompt needs at slowness 1, and `patience` those after which the wait for
@@ -195,38 +195,15 @@ class Flight:
     from its first token on, which its end may still take back.
     """
 
-    __slots__ = (
-        "counted",
-        "expected",
-        "pair",
-        "patience",
-        "pending",
-        "sent_at",
-        "stream",
-        "tokens",
-        "waits",
-    )
-
-    def __init__(
-        self,
-        pair: PairLearned,
-        tokens: int,
-        now: float,
-        *,
-        expected: float,
-        patience: float,
-        pending: int,
-        stream: bool,
-    ) -> None:
-        self.pair = pair
-        self.tokens = tokens
-        self.expected = expected
-        self.patience = patience
-        self.pending = pending
-        self.sent_at = now
-        self.stream = stream
-        self.waits = True
-        self.counted: AttemptResult | None = None
+    pair: PairLearned
+    tokens: int
+    sent_at: float
+    expected: float
+    patience: float
+    pending: int
+    stream: bool
+    waits: bool = True
+    counted: AttemptResult | None = None
 
 
 def slowness_now(pair: PairLearned, settings: ExpectedTimeSettings, now: float) -> float:

@@ -88,13 +88,12 @@ class ProfileBook:
         return found
 
 
-def count_completion(
+def count_completion(  # noqa: PLR0917 - called for every request, where names cost
     tally: ModelTally,
     task: Task,
     latency_ms: float,
     input_tokens: int,
     output_tokens: int,
-    *,
     credit: bool,
 ) -> None:
     """One more call that ended without an error; `credit` makes it a success."""

@@ -108,9 +108,7 @@ class OutcomeTracker(TrackerState):
             call = self._calls.running.pop(trace_id, None)
             if call is None:
                 return False
-            entry = self._complete(
-                call, latency_ms, input_tokens, output_tokens, has_output=has_output, details=details
-            )
+            entry = self._complete(call, latency_ms, input_tokens, output_tokens, has_output, details)
         if entry is not None:
             self._emit(entry)
         return True
@@ -129,26 +127,24 @@ class OutcomeTracker(TrackerState):
         details: CallDetails | None = None,
     ) -> bool:
         """`record_start` and `record_complete` in one, for who is told of a call once it is over."""
-        reason = clipped_reason(routing_reason)
-        crowded_out = None
         with self._lock:
             calls = self._calls
-            call = calls.running.pop(trace_id, None)
-            if call is not None:
-                call.model_id, call.task, call.routing_reason = model_id, task, reason
+            if trace_id in calls.running:
+                known = True
             elif trace_id in calls.completed or trace_id in calls.held or trace_id in self._receipts:
                 return False
             else:
-                if len(calls.completed) >= self._max_pending:
-                    crowded_out = self._make_room()
-                call = Call(trace_id, model_id, task, reason, 0.0)
-            entry = self._complete(
-                call, latency_ms, input_tokens, output_tokens, has_output=has_output, details=details
+                known = False
+                crowded_out = self._make_room() if len(calls.completed) >= self._max_pending else None
+                call = Call(trace_id, model_id, task, clipped_reason(routing_reason), 0.0)
+                self._complete(call, latency_ms, input_tokens, output_tokens, has_output, details)
+        if known:
+            self.record_start(model_id, task, routing_reason, trace_id=trace_id)
+            return self.record_complete(
+                trace_id, latency_ms, input_tokens, output_tokens, has_output=has_output, details=details
             )
         if crowded_out is not None:
             self._emit(crowded_out)
-        if entry is not None:
-            self._emit(entry)
         return True
 
     def record_failure(
@@ -300,13 +296,12 @@ class OutcomeTracker(TrackerState):
 
     # --- under the lock
 
-    def _complete(
+    def _complete(  # noqa: PLR0917 - called for every request, where names cost
         self,
         call: Call,
         latency_ms: float,
         input_tokens: int,
         output_tokens: int,
-        *,
         has_output: bool | None,
         details: CallDetails | None,
     ) -> LedgerEntry | None:
@@ -323,7 +318,7 @@ class OutcomeTracker(TrackerState):
         if details is not None:
             call.details = details
         tally = self._book.tally(call.model_id, self._time())
-        count_completion(tally, call.task, latency_ms, input_tokens, output_tokens, credit=credit)
+        count_completion(tally, call.task, latency_ms, input_tokens, output_tokens, credit)
         if self._cooldowns:
             self._cooldowns.answered(call.model_id)
         if call.waiting is not None:

@@ -10,6 +10,8 @@ _LATENCY_WEIGHT = 0.2
 _NO_GATES: tuple[Gate, ...] = ()
 _FIRST_THROTTLE_SECONDS = 1.0
 _MAX_THROTTLE_SECONDS = 60.0
+# Members of an enumeration are looked up slowly.
+_SUCCESS = AttemptResult.SUCCESS
 
 
 def admit(candidate: Candidate) -> tuple[Gate, ...] | None:
@@ -43,7 +45,7 @@ def begin(live: BackendLive) -> None:
 def settle(live: BackendLive, held: tuple[Gate, ...], result: AttemptResult, latency_ms: float) -> None:
     """Uncount an attempt and tell the gates what became of it. Cancelled or throttled is no verdict."""
     live.pending -= 1
-    if result is AttemptResult.SUCCESS:
+    if result is _SUCCESS:
         live.throttles = 0
         known = live.latency_ms
         live.latency_ms = latency_ms if known == 0.0 else known + _LATENCY_WEIGHT * (latency_ms - known)

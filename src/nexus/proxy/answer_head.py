@@ -7,7 +7,7 @@ from nexus.proxy.headers import header_text
 
 def own_lines(trace_id: str, client: ClientHeaders, overhead_ms: float) -> str:
     """What every answer has: its ids, and the time that the gateway itself took."""
-    request_id = header_text(client.request_id) or trace_id
+    request_id = header_text(client.request_id) if client.request_id else trace_id
     return (
         f"X-Nexus-Trace-Id: {trace_id}\r\nX-Request-Id: {request_id}\r\n"
         f"X-Nexus-Overhead-Ms: {overhead_ms:.3f}\r\n{client.answer_lines}"

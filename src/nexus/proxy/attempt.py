@@ -19,6 +19,12 @@ _MAX_ERROR_BODY = 64 * 1024
 _ERROR_BODY_SECONDS = 2.0
 # A whole answer has no first token to wait for: its first byte comes when all of it has been generated.
 _WHOLE_ANSWER_FACTOR = 5.0
+# Members of an enumeration are looked up slowly.
+_SUCCESS = AttemptResult.SUCCESS
+_FIRST_TOKEN_TIMEOUT = FailureKind.FIRST_TOKEN_TIMEOUT
+_IDLE_TIMEOUT = FailureKind.IDLE_TIMEOUT
+_NO_FAULT = StreamFault.NONE
+_FOREVER = float("inf")
 
 
 class Attempt:
@@ -87,7 +93,7 @@ class Attempt:
         seconds = shared.timeouts.first_token_seconds
         if not stream:
             seconds *= _WHOLE_ANSWER_FACTOR
-        self.deadline, self.deadline_kind = self.started_at + seconds, FailureKind.FIRST_TOKEN_TIMEOUT
+        self.deadline, self.deadline_kind = self.started_at + seconds, _FIRST_TOKEN_TIMEOUT
         if exchange.total_deadline < self.deadline:
             self._set_deadline(exchange.total_deadline, FailureKind.TOTAL_TIMEOUT)
         live, needs = self.candidate.view.live, request.needs
@@ -140,7 +146,7 @@ class Attempt:
         if self.committed or (self._monitor is None and self._first_byte_at is not None):
             shared = self.exchange.shared
             now = shared.clock.monotonic()
-            self._set_deadline(now + shared.timeouts.stream_idle_seconds, FailureKind.IDLE_TIMEOUT)
+            self._set_deadline(now + shared.timeouts.stream_idle_seconds, _IDLE_TIMEOUT)
 
     def on_end(self) -> None:
         """The upstream's answer is complete."""
@@ -182,9 +188,15 @@ class Attempt:
         self._fail(kind, _TIMEOUT_TEXT[kind].format(seconds=waited))
 
     def pause(self) -> None:
-        """The client reads too slowly: let the upstream wait."""
+        """The client reads too slowly: let the upstream wait, which is no silence of its own."""
         if self._call is not None:
             self._call.pause()
+            self._set_deadline(_FOREVER, FailureKind.IDLE_TIMEOUT)
+
+    @property
+    def held(self) -> bool:
+        """Whether it waits for the client."""
+        return self._call is not None and self._call.paused
 
     def resume(self) -> None:
         """The client has caught up. The silence while it had not is not the upstream's."""
@@ -213,7 +225,7 @@ class Attempt:
         if self.committed:
             if rest:
                 self.exchange.pass_on(rest)
-            self.exchange.end_stream(self._record(AttemptResult.SUCCESS))
+            self.exchange.end_stream(self._record(_SUCCESS))
             return
         body = b"".join((*self._body, rest)) if rest or len(self._body) != 1 else self._body[0]
         arrived = self.exchange.shared.clock.monotonic()
@@ -223,7 +235,7 @@ class Attempt:
                 self._fail(finding.kind, finding.message)
                 return
             self._usage = finding.usage
-        outcome = self._record(AttemptResult.SUCCESS)
+        outcome = self._record(_SUCCESS)
         self.exchange.deliver(self, outcome, self._headers, body, arrived)
 
     def _end_failed_status(self) -> None:
@@ -253,11 +265,12 @@ class Attempt:
             shared = self.exchange.shared
             self._first_token_at = shared.clock.monotonic()
             shared.watch.first_token(self._flight, self._first_token_at)
-        if monitor.fault is StreamFault.MALFORMED or (
-            monitor.fault is StreamFault.ERROR_EVENT and not monitor.started
+        fault = monitor.fault
+        if fault is not _NO_FAULT and (
+            fault is StreamFault.MALFORMED or (fault is StreamFault.ERROR_EVENT and not monitor.started)
         ):
             self._flush()
-            self._fail(_FAULT_KIND[monitor.fault], monitor.fault_message)
+            self._fail(_FAULT_KIND[fault], monitor.fault_message)
 
     def _flush(self) -> None:
         monitor = self._monitor
@@ -280,14 +293,14 @@ class Attempt:
         self._usage = monitor.usage
         if self._recorded:
             return
-        if monitor.fault is not StreamFault.NONE:
+        if monitor.fault is not _NO_FAULT:
             self._fail(_FAULT_KIND[monitor.fault], monitor.fault_message)
         elif not monitor.finished and not monitor.done:
             self._fail(FailureKind.CUT, "the stream ended without a finish reason or an end mark")
         elif not monitor.finished and not monitor.content_seen:
             self._fail(FailureKind.EMPTY, "the stream has neither content nor a finish reason")
         else:
-            self.exchange.end_stream(self._record(AttemptResult.SUCCESS))
+            self.exchange.end_stream(self._record(_SUCCESS))
 
     # --- ends
 
@@ -328,25 +341,26 @@ class Attempt:
         admission.settle(view.live, self._gates, result, latency_ms)
         sent, received, estimated = self._tokens()
         price = view.prices.get(self.candidate.model)
+        # In the order of the record's fields: naming them would make this five times as slow.
         outcome = AttemptOutcome(
-            trace_id=request.trace_id,
-            backend_id=view.backend.id,
-            model=self.candidate.model,
-            result=result,
-            ended_at=now,
-            latency_ms=latency_ms,
-            kind=kind,
-            status=self._status,
-            first_byte_ms=None if first_byte is None else (first_byte - started) * 1000.0,
-            ttft_ms=None if first_token is None else (first_token - started) * 1000.0,
-            stream=self._monitor is not None,
-            input_tokens=sent,
-            output_tokens=received,
-            usage_estimated=estimated,
-            cost_usd=price.cost(sent, received) if price is not None else None,
-            retry_after=retry_after,
-            probe=self.candidate.probe,
-            error=message,
+            request.trace_id,
+            view.backend.id,
+            self.candidate.model,
+            result,
+            now,
+            latency_ms,
+            kind,
+            self._status,
+            None if first_byte is None else (first_byte - started) * 1000.0,
+            None if first_token is None else (first_token - started) * 1000.0,
+            self._monitor is not None,
+            sent,
+            received,
+            estimated,
+            price.cost(sent, received) if price is not None else None,
+            retry_after,
+            self.candidate.probe,
+            message,
         )
         shared.watch.finished(self._flight, outcome)
         shared.record_attempt(outcome)

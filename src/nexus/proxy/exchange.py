@@ -18,6 +18,7 @@ from nexus.proxy.hedging import LEAST_PATIENCE, beside, note_billing
 from nexus.proxy.wait import Pause, Wait, get_in_line, short_wait
 
 _CLIENT_CLOSED = 499
+_ROUTE = Verdict.ROUTE  # members of an enumeration are looked up slowly
 _FOREVER = float("inf")
 
 
@@ -65,7 +66,7 @@ class Exchange(Answering):
         shared.retries.requests += 1
         decision = shared.router.decide(self.request, shared.fleet.snapshot, self.request.received_at)
         self._decision: Decision = decision
-        if decision.verdict is Verdict.ROUTE:
+        if decision.verdict is _ROUTE:
             self._try_next()
         elif not self._wait_for(decision):
             self._refuse_unrouted(decision)
@@ -267,7 +268,12 @@ class Exchange(Answering):
                 self._wait.over()
         for attempt in (self._attempt, self._rival):
             if attempt is not None and attempt.deadline <= now:
-                attempt.expire()
+                if attempt.held:
+                    # It was the client that took so long, so nothing is held against the backend.
+                    self._downstream.abort()
+                    self.client_gone()
+                else:
+                    attempt.expire()
                 return
 
     # --- answering and ending

@@ -45,6 +45,7 @@ class Finding(Struct, frozen=True, gc=False):
     usage: Usage | None = None
 
 
+_EMBEDDING = Surface.EMBEDDING  # members of an enumeration are looked up slowly
 _decode_answer = msgspec.json.Decoder(_Answer).decode
 
 
@@ -58,8 +59,8 @@ def inspect_answer(surface: Surface, body: bytes, answer_text: AnswerText | None
         return Finding(FailureKind.MALFORMED, f"the answer is not JSON: {error}")
     if answer.error is not None:
         return Finding(FailureKind.ERROR_BODY, error_text(answer.error))
-    if surface is Surface.EMBEDDING:
-        return Finding(usage=answer.usage) if answer.data else _empty("no embeddings")
+    if surface is _EMBEDDING:
+        return Finding(None, "", answer.usage) if answer.data else _empty("no embeddings")
     if not answer.choices:
         return _empty("no choices")
     if not _has_substance(answer.choices[0]) and not any(map(_has_substance, answer.choices)):
@@ -67,7 +68,7 @@ def inspect_answer(surface: Surface, body: bytes, answer_text: AnswerText | None
     message = answer.choices[0].message
     if answer_text is not None and message is not None:
         answer_text.add(message.content, message.tool_calls)
-    return Finding(usage=answer.usage)
+    return Finding(None, "", answer.usage)
 
 
 def upstream_error_text(body: bytes) -> str:

@@ -21,6 +21,10 @@ from nexus.core.learned import (
 from nexus.core.outcome import AttemptOutcome, AttemptResult
 
 _CLIENT_ERROR = 400
+# Members of an enumeration are looked up slowly.
+_SUCCESS = AttemptResult.SUCCESS
+_FAILURE = AttemptResult.FAILURE
+_CANCELLED = AttemptResult.CANCELLED
 _MEDIAN_INTERVAL = 0.5
 # The unhurried slowness follows faster answers twenty times as readily as slower ones: a low expectile.
 _UNHURRIED_DOWN = 0.05
@@ -49,15 +53,7 @@ class AttemptLearner:
         expected = line.seconds(tokens)
         settings = self.settings
         patience = expected * (settings.stall_factor if stream else settings.whole_stall_factor)
-        flight = Flight(
-            pair,
-            tokens,
-            now,
-            expected=expected,
-            patience=patience,
-            pending=live.pending + 1,
-            stream=stream,
-        )
+        flight = Flight(pair, tokens, now, expected, patience, live.pending + 1, stream)
         pair.waiting[flight] = None
         return flight
 
@@ -77,18 +73,44 @@ class AttemptLearner:
         if flight.waits:
             flight.waits = False
             del pair.waiting[flight]
-            if result is AttemptResult.CANCELLED and self._is_late(flight, now):
+            if result is _CANCELLED and self._is_late(flight, now):
                 self._count(flight, now, failed=True)
             self._settle_wait(flight, outcome)
-        if result is AttemptResult.SUCCESS:
+        if result is _SUCCESS:
             pair.answers += 1
             if flight.counted is None:
                 self._count(flight, now, failed=False)
-        elif result is AttemptResult.FAILURE:
-            if flight.counted is AttemptResult.SUCCESS:
+        elif result is _FAILURE:
+            if flight.counted is _SUCCESS:
                 pair.successes = max(0.0, pair.successes - 1.0)
-            if flight.counted is not AttemptResult.FAILURE:
+            if flight.counted is not _FAILURE:
                 self._count(flight, now, failed=True)
+
+    def hear(self, live: BackendLive, model: str, now: float, *, successes: int, failures: int) -> None:
+        """Count attempts that another process made on a backend and that ended about now."""
+        pair = live.learned.get(model) or self._meet(live, model, now)
+        kept = math.exp(min(0.0, pair.counted_at - now) / self.settings.error_memory)
+        pair.counted_at = max(now, pair.counted_at)
+        pair.successes = kept * pair.successes + successes
+        pair.failures = kept * pair.failures + failures
+        pair.answers += successes
+
+    def hear_time(
+        self,
+        live: BackendLive,
+        model: str,
+        tokens: int,
+        seconds: float,
+        now: float,
+        *,
+        stream: bool,
+        pending: int,
+        output_tokens: int = 0,
+    ) -> None:
+        """Learn from a time that another process measured; what it means is as in `Flight`."""
+        pair = live.learned.get(model) or self._meet(live, model, now)
+        flight = Flight(pair, tokens, now, expected=0.0, patience=0.0, pending=pending, stream=stream)
+        self._measure(flight, seconds, now, output_tokens)
 
     def recovered(self, live: BackendLive, now: float) -> None:
         """The backend is back after it was out: it starts slowly, and what it did before no longer counts."""
@@ -143,10 +165,10 @@ class AttemptLearner:
             pair.failures *= kept
         if failed:
             pair.failures += 1.0
-            flight.counted = AttemptResult.FAILURE
+            flight.counted = _FAILURE
         else:
             pair.successes += 1.0
-            flight.counted = AttemptResult.SUCCESS
+            flight.counted = _SUCCESS
 
     def _is_late(self, flight: Flight, now: float) -> bool:
         """Whether a stream has waited so far beyond what its backend is used to that it counts as a failure.
@@ -165,16 +187,14 @@ class AttemptLearner:
 
     def _settle_wait(self, flight: Flight, outcome: AttemptOutcome) -> None:
         """The end came before a first token was reported."""
-        if outcome.result is AttemptResult.SUCCESS:
+        if outcome.result is _SUCCESS:
             took = outcome.ttft_ms if outcome.stream else outcome.first_byte_ms
             # A refusal of the client's mistake is quick and says nothing about the speed of answers.
             if took is not None and outcome.status < _CLIENT_ERROR:
                 self._measure(flight, took / 1000.0, outcome.ended_at, outcome.output_tokens)
             return
         # A whole answer may take long because it is long: only a time-out says that it took too long.
-        if outcome.result is AttemptResult.FAILURE or (
-            outcome.result is AttemptResult.CANCELLED and flight.stream
-        ):
+        if outcome.result is _FAILURE or (outcome.result is _CANCELLED and flight.stream):
             self._endure(flight, outcome.ended_at)
 
     def _endure(self, flight: Flight, now: float) -> None:

@@ -25,6 +25,7 @@ from nexus.routing.reconcilers.tier import TierReconciler
 from nexus.routing.strategies.table import strategy_for
 
 _log = logging.getLogger("nexus.routing")
+_ROUTE = Verdict.ROUTE  # members of an enumeration are looked up slowly
 
 
 class StageObserver(Protocol):
@@ -198,7 +199,7 @@ class Router:
             reason = self._strategy_name
         route = intent.route
         return Decision(
-            Verdict.ROUTE,
+            _ROUTE,
             route.model,
             route.resolved,
             intent.plan.model,
@@ -209,7 +210,10 @@ class Router:
             intent.required_tier,
             index,
             len(route.legs),
-            saturated=intent.saturated,
+            None,
+            None,
+            (),
+            intent.saturated,
         )
 
     def _unknown(self, route: Route, snapshot: FleetSnapshot) -> Decision:

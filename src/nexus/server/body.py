@@ -110,12 +110,12 @@ def _chat(body: bytes) -> RoutingFields:
             vision = vision or sees
     form = chat.response_format
     needs = Needs(
-        vision=vision,
-        tools=bool(chat.tools or chat.functions),
-        json_mode=form is not None and form.type != "text",
-        stream=bool(chat.stream),
-        input_tokens=tokens + _MESSAGE_TOKENS * len(chat.messages),
-        max_output_tokens=chat.max_completion_tokens or chat.max_tokens,
+        vision,
+        bool(chat.tools or chat.functions),
+        form is not None and form.type != "text",
+        bool(chat.stream),
+        tokens + _MESSAGE_TOKENS * len(chat.messages),
+        chat.max_completion_tokens or chat.max_tokens,
     )
     return RoutingFields(chat.model, needs)
 

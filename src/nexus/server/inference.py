@@ -13,6 +13,9 @@ PATHS = {
     b"/v1/embeddings": Surface.EMBEDDING,
 }
 _JSON = b"application/json"
+# Members of an enumeration are looked up slowly.
+_NORMAL = Priority.NORMAL
+_UNCONSTRAINED = Constraints()
 _PATH_OF = {surface: path.decode() for path, surface in PATHS.items()}
 _DEFAULT_TASK = {
     Surface.CHAT: Task.GENERATE,
@@ -84,14 +87,20 @@ def make_request(
     if isinstance(fields, BodyError):
         return fields
     if not hints.has_own:
+        # In the order of the record's fields: naming them would make this several times as slow.
+        task = _DEFAULT_TASK[surface]
         return Request(
             trace_id,
             surface,
             fields.model,
             fields.needs,
             received_at,
-            task=_DEFAULT_TASK[surface],
-            client=client,
+            _UNCONSTRAINED,
+            task,
+            _NORMAL,
+            None,
+            None,
+            client,
         )
     return Request(
         trace_id,

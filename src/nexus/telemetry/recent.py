@@ -18,29 +18,26 @@ class RecentRequest(Struct, frozen=True):
 
 
 class RecentRequests:
-    """Remembers the last `capacity` requests by trace id, without what they said."""
+    """Remembers the last `capacity` requests, without what they said.
+
+    Every request is kept and few are asked for, so keeping one is cheap and finding one is a search.
+    """
 
     def __init__(self, capacity: int = _CAPACITY) -> None:
         if capacity < 1:
             raise ValueError(f"capacity must be at least 1, got {capacity}")
-        self._capacity = capacity
-        self._requests: dict[str, RecentRequest] = {}
-        # The oldest key of a dict is found slowly once many before it were deleted.
-        self._ids: deque[str] = deque()
+        self._requests: deque[tuple[RequestOutcome, Decision | None]] = deque(maxlen=capacity)
 
     def __len__(self) -> int:
         return len(self._requests)
 
     def record_request(self, outcome: RequestOutcome, decision: Decision | None = None) -> None:
         """Remember a finished request; the oldest is forgotten where there are too many."""
-        requests = self._requests
-        trace_id = outcome.request.trace_id
-        if trace_id not in requests:
-            self._ids.append(trace_id)
-        requests[trace_id] = RecentRequest(outcome, decision)
-        if len(requests) > self._capacity:
-            del requests[self._ids.popleft()]
+        self._requests.append((outcome, decision))
 
     def get(self, trace_id: str) -> RecentRequest | None:
-        """The request with this trace id, None where it is unknown or too long ago."""
-        return self._requests.get(trace_id)
+        """The newest request with this trace id, None where it is unknown or too long ago."""
+        for outcome, decision in reversed(self._requests):
+            if outcome.request.trace_id == trace_id:
+                return RecentRequest(outcome, decision)
+        return None

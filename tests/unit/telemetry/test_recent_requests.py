@@ -36,14 +36,16 @@ def test_unknown_ids_are_none():
 
 
 def test_only_the_last_ones_are_kept():
-    """An id that comes again keeps its place."""
-    recent = RecentRequests(capacity=2)
-    for trace_id in ("t1", "t2", "t1", "t3"):
-        recent.record_request(ended(request=ask(trace_id=trace_id)))
-    assert len(recent) == 2
-    assert recent.get("t1") is None
+    """Of an id that came twice the newest is found."""
+    recent = RecentRequests(capacity=3)
+    for trace_id, status in (("t0", 200), ("t1", 200), ("t2", 200), ("t1", 503)):
+        recent.record_request(ended(request=ask(trace_id=trace_id), status=status))
+    assert len(recent) == 3
+    assert recent.get("t0") is None
     assert recent.get("t2") is not None
-    assert recent.get("t3") is not None
+    found = recent.get("t1")
+    assert found is not None
+    assert found.outcome.status == 503
 
 
 def test_it_must_hold_something():

@@ -5,6 +5,7 @@ from nexus.routing.intent import Intent
 from nexus.routing.plan import Leg, Option
 
 TITLE = "RequestAnalyzer"
+_EMBEDDING = Surface.EMBEDDING  # members of an enumeration are looked up slowly
 
 
 class RequestAnalyzer:
@@ -27,7 +28,7 @@ class RequestAnalyzer:
         request = intent.request
         needs = request.needs
         needed = needs.input_tokens + (needs.max_output_tokens or 0)
-        special = needs.vision or needs.tools or needs.json_mode or request.surface is Surface.EMBEDDING
+        special = needs.vision or needs.tools or needs.json_mode or request.surface is _EMBEDDING
         if needed <= plan.least_context and not (special and plan.lacks_ability):
             intent.candidates = plan.options
             return
