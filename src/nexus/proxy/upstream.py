@@ -82,6 +82,11 @@ class Call:
         if self.connection is not None and not self.done:
             self.connection.transport.pause_reading()
 
+    @property
+    def paused(self) -> bool:
+        """Whether the answer is not being read."""
+        return self.connection is not None and not self.connection.transport.is_reading()
+
     def resume(self) -> None:
         """Go on reading the answer."""
         if self.connection is not None and not self.done:

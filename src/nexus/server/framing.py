@@ -25,7 +25,8 @@ def connection_line(incoming: Incoming | None, *, keep: bool) -> bytes:
 
 def head_size(incoming: Incoming) -> int:
     """Bytes of a request's target and headers."""
-    return len(incoming.path) + sum(len(name) + len(value) for name, value in incoming.headers)
+    lines = sum(len(name) + len(value) for name, value in incoming.headers)
+    return len(incoming.path) + len(incoming.query) + lines
 
 
 def framing_headers(incoming: Incoming) -> tuple[bytes | None, bytes | None, bytes | None]:

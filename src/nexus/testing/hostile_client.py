@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
 
+import httptools
 import msgspec
 from msgspec import Struct
 
@@ -169,12 +170,13 @@ class HostileClient:
     def _read(self, peer: socket.socket, answers: int) -> bytes:
         """Everything until the server closes; with `answers` whole answers this side closes its half."""
         seen = bytearray()
+        counter = _Counter()
         done = False
         with contextlib.suppress(ConnectionResetError, BrokenPipeError):
             while data := peer.recv(_READ_BYTES):
                 seen += data
-                found = () if done else parse_answers(bytes(seen))
-                if len(found) >= answers and not done and found[-1].whole:
+                counter.feed(data)
+                if counter.whole >= answers and not done:
                     done = True
                     with contextlib.suppress(OSError):
                         peer.shutdown(socket.SHUT_WR)
@@ -182,24 +184,46 @@ class HostileClient:
 
 
 class SlowReader:
-    """The reading side of a request whose client is in no hurry. `seen` is what has been read so far."""
+    """The reading side of a request whose client is in no hurry."""
 
     def __init__(self, peer: socket.socket) -> None:
         self._peer = peer
-        self.seen = b""
+        self._seen = bytearray()
+        self._counter = _Counter()
+
+    @property
+    def seen(self) -> bytes:
+        """What has been read so far."""
+        return bytes(self._seen)
 
     def take(self, size: int) -> bytes:
         """Up to `size` more bytes; empty at the end of the connection."""
         data = self._peer.recv(size)
-        self.seen += data
+        self._seen += data
+        self._counter.feed(data)
         return data
 
     def take_all(self) -> tuple[HostileAnswer, ...]:
         """Read on at full speed until the answer is whole or the connection ends."""
-        while not (found := parse_answers(self.seen)) or not found[-1].whole:
-            if not self.take(_READ_BYTES):
-                break
+        while not self._counter.whole and self.take(_READ_BYTES):
+            pass
         return parse_answers(self.seen)
+
+
+class _Counter:
+    """Counts the whole answers in what arrives. Bytes that are no HTTP end the count."""
+
+    def __init__(self) -> None:
+        self.whole = 0
+        self._parser = httptools.HttpResponseParser(self)
+
+    def feed(self, data: bytes) -> None:
+        with contextlib.suppress(httptools.HttpParserError, httptools.HttpParserUpgrade):
+            self._parser.feed_data(data)
+
+    def on_message_complete(self) -> None:
+        """An answer, or an interim one, is complete."""
+        self.whole += self._parser.get_status_code() >= _FIRST_FINAL
 
 
 class IdleCrowd:
@@ -293,17 +317,17 @@ def _take_body(status: int, headers: Mapping[str, str], rest: bytes) -> tuple[by
 
 def _take_chunks(rest: bytes) -> tuple[bytes, bytes, bool]:
     body = bytearray()
-    while True:
-        line, end, rest = rest.partition(b"\r\n")
-        if not end:
-            return bytes(body), b"", False
-        size = int(line.partition(b";")[0], 16)
+    at = 0
+    while (end := rest.find(b"\r\n", at)) >= 0:
+        size = int(rest[at:end].partition(b";")[0], 16)
+        at = end + 2
         if size == 0:
-            return bytes(body), rest.partition(b"\r\n")[2], rest.startswith(b"\r\n")
-        body += rest[:size]
-        if len(rest) < size + 2:
-            return bytes(body), b"", False
-        rest = rest[size + 2 :]
+            return bytes(body), rest[at + 2 :], rest.startswith(b"\r\n", at)
+        body += rest[at : at + size]
+        at += size + 2
+        if len(rest) < at:
+            break
+    return bytes(body), b"", False
 
 
 def _sent(peer: socket.socket, data: bytes) -> bool:

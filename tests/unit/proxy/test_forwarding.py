@@ -120,10 +120,24 @@ async def test_a_slow_client_holds_its_backend_back():
         await rig.until(lambda: client.body)
         client.exchange.pause()
         rig.clock.advance(500.0)
+        rig.forwarder.tick()
         client.exchange.resume()
         rig.forwarder.tick()
         await rig.served(client)
         assert client.body.endswith(b"data: [DONE]\n\n"), "the silence was not the backend's"
+
+
+async def test_a_client_that_never_reads_on_is_given_up_and_nothing_is_held_against_its_backend():
+    async with forwarding() as rig:
+        rig.upstreams["a"].always(Answer(tokens=400, token_delay=0.02))
+        client = rig.ask(stream=True)
+        await rig.until(lambda: client.body)
+        client.exchange.pause()
+        rig.pass_time(601.0)
+        assert client.over
+        assert rig.attempts[0].result is AttemptResult.CANCELLED
+        assert (rig.requests[0].status, rig.requests[0].result) == (499, RequestResult.CANCELLED)
+        await rig.until(lambda: rig.upstreams["a"].open_connections == 0)
 
 
 async def test_a_client_that_leaves_ends_the_attempt():

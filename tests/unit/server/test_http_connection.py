@@ -180,11 +180,21 @@ async def test_a_chunked_body_is_refused_where_it_grows_too_large():
     assert split(answer)[0] == 413
 
 
-async def test_a_head_that_is_too_large_is_refused():
+@pytest.mark.parametrize(
+    "head",
+    [
+        HEAD + b"X: " + b"a" * 70_000 + b"\r\n\r\n",
+        b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /?" + b"a" * 70_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+    ],
+    ids=["header", "path", "query"],
+)
+async def test_a_head_that_is_too_large_is_refused(head: bytes):
     """431 and a close."""
     async with edge() as harness:
-        answer = await harness.talk(HEAD + b"X: " + b"a" * 70_000 + b"\r\n\r\n")
+        answer = await harness.talk(head)
     assert split(answer)[0] == 431
+    assert harness.seen == []
 
 
 @pytest.mark.parametrize(
