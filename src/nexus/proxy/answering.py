@@ -173,7 +173,7 @@ class Answering:
         fallback = self._decision.chain_index > 0
         served_by = attempt.target.served_by(candidate.model, fallback=fallback)
         lines = self._own_lines() + routed_lines(candidate, self._reason, len(self._attempts) + 1)
-        return relayed_headers(headers) + served_by + lines.encode("latin-1")
+        return b"%b%b%b" % (relayed_headers(headers), served_by, lines.encode("latin-1"))
 
     def _own_lines(self) -> str:
         gateway = self.shared.clock.monotonic() - self.request.received_at - self._upstream_seconds

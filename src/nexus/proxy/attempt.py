@@ -47,6 +47,7 @@ class Attempt:
         "_gates",
         "_headers",
         "_monitor",
+        "_opaque",
         "_outbox",
         "_recorded",
         "_status",
@@ -79,6 +80,7 @@ class Attempt:
         self._first_byte_at: float | None = None
         self._first_token_at: float | None = None
         self._usage: Usage | None = None
+        self._opaque = False
         self._recorded = False
         self._call: Call | None = None
         self.answer = AnswerText() if exchange.shared.listener is not None else None
@@ -110,8 +112,12 @@ class Attempt:
         self._status = status
         self._headers = headers
         if _OK <= status < _REDIRECT:
-            if header_value(headers, b"content-type").startswith(b"text/event-stream"):
-                self._monitor = SseMonitor(self.answer)
+            for name, value in headers:
+                if name == b"content-type":
+                    if value.startswith(b"text/event-stream"):
+                        self._monitor = SseMonitor(self.answer)
+                elif name == b"content-encoding":
+                    self._opaque = True
             return
         self._failing = failure_of(status)
         if self._failing is not None:
@@ -229,7 +235,7 @@ class Attempt:
             return
         body = b"".join((*self._body, rest)) if rest or len(self._body) != 1 else self._body[0]
         arrived = self.exchange.shared.clock.monotonic()
-        if self._status < _REDIRECT and not header_value(self._headers, b"content-encoding"):
+        if self._status < _REDIRECT and not self._opaque:
             finding: Finding = inspect_answer(self.exchange.request.surface, body, self.answer)
             if finding.kind is not None:
                 self._fail(finding.kind, finding.message)

@@ -33,12 +33,11 @@ def header_text(text: str) -> str:
 
 def relayed_headers(headers: list[tuple[bytes, bytes]]) -> bytes:
     """The upstream's header lines that go on to the client."""
-    lines = [
-        b"%b: %b\r\n" % header
-        for header in headers
-        if header[0] not in _NOT_RELAYED and not header[0].startswith(_NOT_RELAYED_PREFIXES)
-    ]
-    return b"".join(lines)
+    relayed = b""
+    for name, value in headers:
+        if name not in _NOT_RELAYED and not name.startswith(_NOT_RELAYED_PREFIXES):
+            relayed += b"%b: %b\r\n" % (name, value)
+    return relayed
 
 
 def header_value(headers: list[tuple[bytes, bytes]], name: bytes) -> bytes:
