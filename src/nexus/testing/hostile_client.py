@@ -116,7 +116,7 @@ class HostileClient:
         with self.connect() as peer:
             peer.sendall(data[:at_once])
             for start in range(at_once, len(data), size):
-                if select.select([peer], [], [], pause)[0] or not _sent(peer, data[start : start + size]):
+                if _readable(peer, pause) or not _sent(peer, data[start : start + size]):
                     break
             return self._talk(peer, b"", 1)
 
@@ -127,7 +127,7 @@ class HostileClient:
         sent = 0
         with self.connect() as peer:
             peer.sendall(head + b"Transfer-Encoding: chunked\r\n\r\n")
-            while sent < limit and not select.select([peer], [], [], 0)[0] and _sent(peer, chunk):
+            while sent < limit and not _readable(peer, 0) and _sent(peer, chunk):
                 sent += piece
             return sent, self._talk(peer, b"", 1)
 
@@ -328,6 +328,13 @@ def _take_chunks(rest: bytes) -> tuple[bytes, bytes, bool]:
         if len(rest) < at:
             break
     return bytes(body), b"", False
+
+
+def _readable(peer: socket.socket, seconds: float) -> bool:
+    """Whether there is something to read, or an end, within this time."""
+    poller = select.poll()  # select() knows no descriptor beyond 1023
+    poller.register(peer, select.POLLIN | select.POLLHUP)
+    return bool(poller.poll(seconds * 1000))
 
 
 def _sent(peer: socket.socket, data: bytes) -> bool:
