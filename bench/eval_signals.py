@@ -1,6 +1,6 @@
 """How well follow-ups tell whether an answer was adopted.
 
-    python -m bench.eval_signals --data FILE [--labels FILE] [--seeds 1,2,3] [--json PATH]
+    python -m bench.eval_signals [--data FILE] [--labels FILE] [--seeds 1,2,3] [--json PATH]
 
 FILE is the chat log of the RealHumanEval study: a CSV with programmer_id, timestamp, task_name, request,
 response and copy_events. Without it there is nothing to measure; that is said, and the exit code is 0.
@@ -30,7 +30,10 @@ from bench.eval_signals_tables import (
 )
 from nexus.outcomes.signals.weights import SHIPPED, Rates
 
-LABELS = Path(__file__).parent / "labels" / "followup_kinds.csv"
+ROOT = Path(__file__).resolve().parent.parent
+LABELS = ROOT / "bench" / "labels" / "followup_kinds.csv"
+# Third-party data: kept beside the checkout, in whatever folder, and never inside it.
+DEFAULT_DATA = next(ROOT.parent.glob("*/data/followups/*.csv"), Path("chat_data.csv"))
 
 
 class Report(Struct, frozen=True):
@@ -56,9 +59,8 @@ class Report(Struct, frozen=True):
 
 def main(arguments: list[str]) -> int:
     options = _options(arguments)
-    if options.data is None or not options.data.is_file():
-        where = f"{options.data} is not there" if options.data else "no --data FILE was given"
-        print(f"eval-signals: skipped, {where}")
+    if not options.data.is_file():
+        print(f"eval-signals: skipped, there is no file {options.data.name}; name one with --data FILE")
         return 0
     try:
         report = evaluate(options.data, options.labels, options.seeds)
@@ -73,7 +75,7 @@ def main(arguments: list[str]) -> int:
 
 def _options(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="eval-signals", description="Measure the signals of follow-ups.")
-    parser.add_argument("--data", type=Path, help="the chat log to measure on")
+    parser.add_argument("--data", type=Path, default=DEFAULT_DATA, help="the chat log to measure on")
     parser.add_argument("--labels", type=Path, default=LABELS, help="hand-labelled kinds of follow-up")
     parser.add_argument("--seeds", type=_seeds, default=[1, 2, 3], help="comma-separated, default 1,2,3")
     parser.add_argument("--json", type=Path, help="write the figures here too")

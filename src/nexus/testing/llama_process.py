@@ -27,13 +27,17 @@ class LlamaServer:
 
     As a context manager it is ready inside the block and gone after it; it also ends when this process ends,
     however that happens. `port` 0 takes any free port and keeps it over restarts. A start takes about a
-    second.
+    second. With `noise` the same model draws its tokens at random unless a request says otherwise: it answers
+    as fast and as willingly, and nothing it says makes sense.
     """
 
-    def __init__(self, port: int = 0, *, embeddings: bool = False, alias: str = "smollm2") -> None:
+    def __init__(
+        self, port: int = 0, *, embeddings: bool = False, alias: str = "smollm2", noise: bool = False
+    ) -> None:
         self.port = port
         self.alias = alias
         self.embeddings = embeddings
+        self.noise = noise
         self._child: subprocess.Popen[bytes] | None = None
         self._errors: IO[bytes] | None = None
 
@@ -71,6 +75,8 @@ class LlamaServer:
         command += ["--port", str(self.port), "--alias", self.alias]
         if self.embeddings:
             command.append("--embeddings")
+        if self.noise:
+            command.append("--noise")
         # Nothing of the caller's goes in but a literal, a number and a model name, and no shell is involved.
         self._child = subprocess.Popen(  # noqa: S603
             command,

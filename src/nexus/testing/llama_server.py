@@ -19,14 +19,17 @@ CONTEXT_TOKENS = 2048
 SLOTS = 2
 _MEAN_POOLING = 1
 _HTTP_THREADS = 8
+_NOISE_TEMPERATURE = 100.0
+"""Every token of the vocabulary is about as likely as any other."""
 
 
 def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """The options: `port` (0: any free one), `alias`, `embeddings`, `threads`, `die_with_stdin`."""
+    """The options: `port` (0: any free one), `alias`, `embeddings`, `noise`, `threads`, `die_with_stdin`."""
     parser = argparse.ArgumentParser(prog="python -m nexus.testing.llama_server", description=__doc__)
     parser.add_argument("--port", type=int, default=0, help="port on 127.0.0.1; 0: any free one")
     parser.add_argument("--alias", default="smollm2", help="the model's name at the API")
     parser.add_argument("--embeddings", action="store_true", help="serve /v1/embeddings")
+    parser.add_argument("--noise", action="store_true", help="draw every token at random")
     parser.add_argument("--threads", type=int, default=1, help="threads that compute")
     parser.add_argument(
         "--die-with-stdin",
@@ -59,6 +62,11 @@ def start(options: argparse.Namespace) -> Any:
     params.cpuparams_batch.n_threads = options.threads
     params.warmup = False
     params.verbosity = 0
+    if options.noise:
+        params.sampling.temp = _NOISE_TEMPERATURE
+        params.sampling.top_k = 0
+        params.sampling.top_p = 1.0
+        params.sampling.min_p = 0.0
     if options.embeddings:
         params.embedding = True
         params.pooling_type = xllamacpp.llama_pooling_type(_MEAN_POOLING)

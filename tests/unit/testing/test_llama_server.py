@@ -56,6 +56,17 @@ def test_embeddings_can_be_switched_on():
 
 
 @pytest.mark.real_model
+def test_a_noisy_twin_draws_its_tokens_at_random():
+    """The same question never gets the same answer, and the answer does not take up its words."""
+    chat = {"model": "twin", "max_tokens": 4, "messages": [{"role": "user", "content": "What is snow?"}]}
+    with LlamaServer(alias="twin", noise=True) as server:
+        answers = [fetch(f"{server.url}/v1/chat/completions", chat) for _ in range(4)]
+    texts = [answer["choices"][0]["message"]["content"] for answer in answers]
+    assert len(set(texts)) == 4, texts
+    assert sum("now" in text for text in texts) <= 1, texts
+
+
+@pytest.mark.real_model
 def test_it_ends_with_its_parent_even_when_that_is_killed():
     """The child reads from a pipe that only the parent holds."""
     program = (
@@ -141,6 +152,8 @@ def test_a_server_that_was_not_started_has_no_process():
 
 
 def test_arguments_have_defaults():
-    """Any free port, no embeddings."""
+    """Any free port, no embeddings, no noise."""
     options = parse_arguments([])
     assert (options.port, options.alias, options.embeddings, options.threads) == (0, "smollm2", False, 1)
+    assert not options.noise
+    assert parse_arguments(["--noise"]).noise
