@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
+from msgspec import UNSET, UnsetType
+
 from nexus import __version__
 from nexus.backends.registry import Fleet
 from nexus.config.model import Config
@@ -27,8 +29,8 @@ class Losing(Protocol):
 class Documents:
     """Builds `/v1/stats` and `/health` from what the parts know.
 
-    `losses` are the writers whose lost lines make the log degraded for a minute; `draining` says whether a
-    shutdown is under way.
+    `counters` gives the counts to show; `losses` are the writers whose lost lines make the log degraded for a
+    minute; `draining` says whether a shutdown is under way. `worker` is this process's number among several.
     """
 
     def __init__(
@@ -37,11 +39,12 @@ class Documents:
         *,
         clock: Clock,
         fleet: Fleet,
-        counters: TrafficCounters,
+        counters: Callable[[], TrafficCounters],
         store: QualityMetricsStore,
         losses: Iterable[Losing],
         draining: Callable[[], bool],
     ) -> None:
+        self.worker: int | UnsetType = UNSET
         self._config = config
         self._clock = clock
         self._fleet = fleet
@@ -62,12 +65,13 @@ class Documents:
         now = self._clock.monotonic()
         return build_stats(
             snapshot=self._fleet.snapshot,
-            counters=self._counters,
+            counters=self._counters(),
             quantiles=self._store,
             settings=self._config.quality,
             version=__version__,
             uptime_seconds=now - self._started_at,
             now=now,
+            worker=self.worker,
         )
 
     def health(self) -> HealthDocument:

@@ -1,11 +1,11 @@
 """All parts of one gateway, wired."""
 
 import asyncio
-import os
 import random
 from collections.abc import Mapping
 
 from nexus import __version__
+from nexus.app.bounds import api_keys, breaker_config, guard_rules, proxy_limits, quality_config, queue_bounds
 from nexus.app.choosing import Choosing
 from nexus.app.documents import Documents
 from nexus.app.learning import Learning
@@ -16,13 +16,13 @@ from nexus.app.recorders import log_status, record_evidence, record_quality, rec
 from nexus.backends.health import HealthMonitor
 from nexus.backends.prices import PriceList
 from nexus.backends.registry import Fleet
-from nexus.config.model import BreakerSettings, Config, QualitySettings
+from nexus.config.model import Config
 from nexus.core.backend import Backend
 from nexus.core.clock import Clock
 from nexus.core.learned import ExpectedTimeSettings
 from nexus.core.request import Request
 from nexus.dialects.table import dialect_for
-from nexus.proxy.context import ProxyContext, ProxyLimits
+from nexus.proxy.context import ProxyContext
 from nexus.proxy.fast_path import FastPath
 from nexus.proxy.fetch import PoolFetch
 from nexus.proxy.forward import Forwarder
@@ -31,11 +31,10 @@ from nexus.proxy.recovery import Recovery
 from nexus.proxy.retry_budget import RetryBudget
 from nexus.proxy.upstream import UpstreamPool
 from nexus.proxy.waiting_room import WaitingRoom
-from nexus.quality import QualityConfig, QualityMetricsStore
-from nexus.quality.guard import GuardRules
+from nexus.quality import QualityMetricsStore
 from nexus.quality.learner import AttemptLearner
 from nexus.quality.loop import QualityLoop
-from nexus.resilience.breaker_config import BreakerState, CircuitBreakerConfig
+from nexus.resilience.breaker_config import BreakerState
 from nexus.routing.pipeline import Router
 from nexus.server.asgi import AsgiBridge
 from nexus.server.control import control_plane
@@ -89,7 +88,7 @@ class Gateway:
         if config.outcomes.enabled:
             self.outcomes = Outcomes(config, clock, receivers=(self.choosing.receive,))
             self.choosing.heed(self.outcomes.tracker.is_excluded)
-        self.store = QualityMetricsStore(_quality_config(config.quality), clock)
+        self.store = QualityMetricsStore(quality_config(config.quality), clock)
         self._quality_loop = QualityLoop(self.store, clock)
         self._history = QualityHistory(self.store, config, clock)
         self.fleet = Fleet(backends, quality_views=self.store.snapshot, prices=prices, spend=self.spend.meter)
@@ -135,12 +134,12 @@ class Gateway:
         """
         self._config = config
         self._process_log.apply_levels(config.logging)
-        self.store.configure(_quality_config(config.quality))
+        self.store.configure(quality_config(config.quality))
         self.router.configure(config.routing, config.quality, config.breaker)
-        self.recovery.configure(config.quality, _breaker_config(config.breaker))
+        self.recovery.configure(config.quality, breaker_config(config.breaker))
         self.retries.settings = config.retry
         self.queue.max_size, self.queue.max_wait_seconds = queue_bounds(config)
-        self.forwarder.context.configure(_proxy_limits(config))
+        self.forwarder.context.configure(proxy_limits(config))
         self._pool.connect_seconds = config.timeouts.connect_seconds
         self._documents.configure(config)
         self._aliases.clear()
@@ -148,7 +147,7 @@ class Gateway:
         if backends != self.fleet.backends:
             self.fleet.replace_all(backends)
         self.fast_path.configure(
-            _breaker_config(config.breaker), guard_rules(config), enabled=config.breaker.enabled
+            breaker_config(config.breaker), guard_rules(config), enabled=config.breaker.enabled
         )
         if config.rate_limit != self._rate_limit:
             self.edge.posts = self._posts(config)
@@ -185,7 +184,7 @@ class Gateway:
         config = self._config
         path = FastPath(
             self.fleet,
-            breaker=_breaker_config(config.breaker),
+            breaker=breaker_config(config.breaker),
             rules=guard_rules(config),
             clock=self._clock,
             rng=rng,
@@ -202,7 +201,7 @@ class Gateway:
             fleet=self.fleet,
             forgive=self._forgive,
             quality=self._config.quality,
-            gate=_breaker_config(self._config.breaker),
+            gate=breaker_config(self._config.breaker),
             clock=self._clock,
             rng=rng,
         )
@@ -216,7 +215,7 @@ class Gateway:
                 pool=self._pool,
                 clock=self._clock,
                 dialect_for=lambda backend: dialect_for(backend.type),
-                limits=_proxy_limits(config),
+                limits=proxy_limits(config),
                 retries=self.retries,
                 queue=self.queue,
                 patience=FirstTokenPatience(self.store, self._tuning),
@@ -245,7 +244,7 @@ class Gateway:
             config,
             clock=self._clock,
             fleet=self.fleet,
-            counters=self.counters,
+            counters=self._shown,
             store=self.store,
             losses=self._losses,
             draining=lambda: self.edge.draining,
@@ -270,7 +269,7 @@ class Gateway:
             ),
             posts=self._posts(config),
             control=AsgiBridge(control_plane(surfaces)),
-            api_keys=_api_keys(server.api_keys_env),
+            api_keys=api_keys(server.api_keys_env),
             unrouted=self._record_unrouted,
             trace_ids=TraceIds(),
         )
@@ -297,7 +296,7 @@ class Gateway:
                 Periodic("deadlines", 0.05, self.forwarder.tick),
                 Periodic("queue", 0.25, self.forwarder.sweep),
                 Periodic("ejected backends", 0.25, self.fast_path.review),
-                Periodic("tests of ejected backends", 0.5, self._prober.tick),
+                Periodic("tests of ejected backends", 0.5, self._probe),
                 Periodic("request log", 0.1, self.request_log.flush),
                 Periodic("connections", TICK_SECONDS, self.edge.tick),
                 Periodic("idle upstreams", 5.0, self._pool.sweep),
@@ -311,6 +310,12 @@ class Gateway:
         )
 
     # --- background work
+
+    def _shown(self) -> TrafficCounters:
+        return self.counters
+
+    def _probe(self) -> None:
+        self._prober.tick()
 
     def _refresh_quality(self) -> None:
         """Remake the published figures, and act on them."""
@@ -343,54 +348,6 @@ class Gateway:
         self.request_log.record_unrouted(status, code, path, trace_id=refused.trace_id, client=refused.client)
 
 
-def _quality_config(settings: QualitySettings) -> QualityConfig:
-    return QualityConfig(
-        error_rate_threshold=settings.error_rate_threshold,
-        ttft_penalty_threshold_ms=settings.ttft_penalty_threshold_ms,
-        metrics_interval_seconds=settings.metrics_interval_seconds,
-        min_samples=settings.min_samples,
-    )
-
-
 def _waiting_room(config: Config, clock: Clock, counters: TrafficCounters) -> WaitingRoom:
     most, longest = queue_bounds(config)
     return WaitingRoom(max_size=most, max_wait_seconds=longest, clock=clock, on_leave=counters.record_wait)
-
-
-def queue_bounds(config: Config) -> tuple[int, float]:
-    """How many may wait (0: nobody), and how long."""
-    return config.queue.max_size if config.queue.enabled else 0, config.queue.max_wait_seconds
-
-
-def _proxy_limits(config: Config) -> ProxyLimits:
-    return ProxyLimits(
-        timeouts=config.timeouts,
-        max_retries=config.retry.max_retries,
-        try_degraded=config.quality.on_all_degraded == "include",
-        recheck_seconds=min(config.quality.metrics_interval_seconds, config.health_check.interval_seconds),
-    )
-
-
-def _breaker_config(settings: BreakerSettings) -> CircuitBreakerConfig:
-    return CircuitBreakerConfig(
-        failure_threshold=settings.failure_threshold,
-        success_threshold=settings.success_threshold,
-        timeout_seconds=settings.timeout_seconds,
-        first_timeout_seconds=min(settings.first_timeout_seconds, settings.timeout_seconds),
-        max_half_open=settings.max_half_open,
-    )
-
-
-def guard_rules(config: Config) -> GuardRules:
-    """When the fast path takes a backend out, by the settings."""
-    quality = config.quality
-    judged = quality.enabled and quality.error_rate_threshold < 1.0
-    return GuardRules(
-        failure_threshold=config.breaker.failure_threshold,
-        error_rate_threshold=quality.error_rate_threshold if judged else None,
-    )
-
-
-def _api_keys(variable: str) -> tuple[str, ...]:
-    keys = os.environ.get(variable, "") if variable else ""
-    return tuple(key.strip() for key in keys.split(",") if key.strip())

@@ -33,12 +33,14 @@ class _Content(Struct, frozen=True):
 class QualityHistory:
     """Writes the windows of a store to a file every few seconds, and reads them back at the start.
 
-    It does so where a ledger is configured; without one nothing is read or written.
+    It does so where a ledger is configured; without one nothing is read or written. Nothing is written while
+    `writes` is false, because another process does.
     A crash loses what came after the last recompute and write. What can't be read is moved aside with a
     warning; what can't be written is reported once.
     """
 
     def __init__(self, store: QualityMetricsStore, config: Config, clock: Clock) -> None:
+        self.writes = True
         self._store = store
         self._path = config.data_dir / HISTORY_FILE
         self._enabled = config.ledger.url != NO_LEDGER
@@ -71,13 +73,13 @@ class QualityHistory:
     async def save(self) -> None:
         """Write the file in another thread, if the published figures have changed."""
         figures = self._store.snapshot()
-        if figures != self._written:
+        if self.writes and figures != self._written:
             await asyncio.to_thread(self._write)
             self._written = figures
 
     async def stop(self) -> None:
         """Write everything for the last time."""
-        if self._enabled:
+        if self._enabled and self.writes:
             await asyncio.to_thread(self._write)
 
     def _write(self) -> None:

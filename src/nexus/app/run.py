@@ -1,36 +1,11 @@
-"""Runs the gateway: set up, serve until told to stop, write what is left."""
+"""Runs the gateway, in one process or in several."""
 
-import asyncio
-import gc
-import logging
-import os
-import signal
-import sys
+import importlib
 
-import uvloop
-
-from nexus.app.gateway import Gateway
-from nexus.app.reload import Reloader
-from nexus.backends.discovery import discover
-from nexus.backends.prices import PriceList
 from nexus.config.data_dir import create_data_dir
 from nexus.config.load import LoadedConfig
-from nexus.config.model import Config
-from nexus.core.backend import Backend
-from nexus.core.clock import SystemClock
-from nexus.dialects.table import dialect_for
-from nexus.proxy.fetch import PoolFetch
-from nexus.proxy.upstream import UpstreamPool
-from nexus.proxy.write_batch import WriteBatch
-from nexus.server.banner import banner
-from nexus.server.service import Periodic
-from nexus.telemetry.logging import ProcessLog, set_up_logging
 
-_log = logging.getLogger("nexus.app")
-_GC_THRESHOLD = 20_000
-_FIRST_CHECKS_SECONDS = 2.0
-_RELOAD_SECONDS = 0.25
-_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+_ONE_PROCESS, _WORKERS = "nexus.app.serving", "nexus.app.workers.supervisor"
 
 
 def run(loaded: LoadedConfig) -> int:
@@ -39,85 +14,8 @@ def run(loaded: LoadedConfig) -> int:
     Raises:
         NexusError: it can't start; the message says what to do.
     """
-    config = loaded.config
-    create_data_dir(config.data_dir)
-    process_log = set_up_logging(config.logging)
-    try:
-        uvloop.run(_serve(loaded, process_log))
-    finally:
-        process_log.close()
-    return 0
-
-
-async def _serve(loaded: LoadedConfig, process_log: ProcessLog) -> None:
-    config = loaded.config
-    clock = SystemClock()
-    loop = asyncio.get_running_loop()
-    batch = WriteBatch(loop)
-    pool = UpstreamPool(loop, batch, clock, config.timeouts.connect_seconds)
-    fetch = PoolFetch(pool)
-    prices = PriceList(clock)
-    backends = await _backends(config, fetch, prices)
-    gateway = Gateway(config, backends, clock=clock, pool=pool, prices=prices, process_log=process_log)
-
-    async def apply(new: Config) -> None:
-        found = gateway.fleet.backends if not (new.backends or config.backends) else ()
-        gateway.apply(new, found or await _backends(new, fetch, prices))
-
-    reloader = Reloader(loaded, apply)
-    gateway.service.also(Periodic("configuration", _RELOAD_SECONDS, reloader.tick))
-    loop.add_signal_handler(signal.SIGHUP, reloader.request)
-    monitor = gateway.monitor
-    monitor.start()
-    try:
-        async with asyncio.timeout(_FIRST_CHECKS_SECONDS):
-            await monitor.first_checks()
-    except TimeoutError:
-        _log.warning("not every backend has answered its first check yet")
-    try:
-        gateway.start()
-        port = await gateway.service.listen(config.server.host, config.server.port)
-        _announce(config, gateway, port, pretty=process_log.pretty)
-        _settle_memory()
-        await gateway.service.run()
-    finally:
-        await monitor.stop()
-        await pool.close()
-        await gateway.finish()
-
-
-async def _backends(config: Config, fetch: PoolFetch, prices: PriceList) -> tuple[Backend, ...]:
-    """The configured backends, or those found on this machine where none is configured."""
-    backends = tuple(each.to_backend(os.environ) for each in config.backends)
-    if not backends and config.discovery.enabled:
-        backends = await discover(fetch, own_port=config.server.port)
-    for backend in backends:
-        dialect_for(backend.type)  # a type that can't be spoken yet is said now, not at the first request
-    if any(backend.type.is_cloud for backend in backends):
-        await asyncio.to_thread(prices.load)
-    return backends
-
-
-def _settle_memory() -> None:
-    """Take what lives as long as the process out of garbage collection, and collect the rest less often.
-
-    Requests leave no reference cycles behind, so there is little to find and much to search.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(_GC_THRESHOLD, 50, 50)
-
-
-def _announce(config: Config, gateway: Gateway, port: int, *, pretty: bool) -> None:
-    """Say where to point a client at, and what was found behind it."""
-    errors = {backend.id: gateway.fleet.last_error(backend.id) for backend in gateway.fleet.backends}
-    text = banner(gateway.fleet.snapshot, errors, config.server.host, port)
-    # The banner is for the person at the terminal; in the JSON format standard output holds log lines only.
-    print(text, file=sys.stdout if pretty else sys.stderr, flush=True)  # not an event to log: a greeting
-    if config.server.host not in _LOOPBACK and not gateway.edge.asks_for_key:
-        _log.warning(
-            "anyone who reaches %s:%d can use this gateway: set server.api_keys_env",
-            *(config.server.host, port),
-        )
-    if config.server.workers > 1:
-        _log.warning("server.workers = %d has no effect yet: one process serves", config.server.workers)
+    create_data_dir(loaded.config.data_dir)
+    # A supervisor serves nobody itself, so it should not pay for the modules that do.
+    module = importlib.import_module(_WORKERS if loaded.config.server.workers > 1 else _ONE_PROCESS)
+    code: int = module.run(loaded)
+    return code

@@ -20,18 +20,28 @@ FILE_NAME = "nexus.toml"
 
 
 @dataclass(frozen=True)
+class Asked:
+    """Where a configuration was to be read from, besides the environment; see `load_config`."""
+
+    path: Path | None
+    flags: Mapping[str, str]
+    cwd: Path
+
+
+@dataclass(frozen=True)
 class LoadedConfig:
     """A valid configuration and where it came from.
 
     `sources` has an entry for every setting, by its path: `("quality", "min_samples")`, and for the keys of
     each backend: `("backends", 0, "url")`. `file` is None where no file was read. `again` reads it all once
-    more, from the same places, and raises what `load_config` raises.
+    more, from the same places, and raises what `load_config` raises; `asked` says which places these are.
     """
 
     config: Config
     sources: Mapping[Where, Origin]
     file: Path | None
     again: "Callable[[], LoadedConfig] | None" = field(default=None, compare=False, repr=False)
+    asked: Asked | None = field(default=None, compare=False, repr=False)
 
     def source(self, key: str) -> Origin:
         """Where the setting with this dotted name was set; a default for a name nobody set."""
@@ -64,7 +74,7 @@ def load_config(
     if config is None or layers.problems:
         raise ConfigError(layers.problems)
     again = partial(load_config, path, environ, flags, cwd)
-    return LoadedConfig(config, _sources(layers, config), file, again)
+    return LoadedConfig(config, _sources(layers, config), file, again, Asked(path, flags, cwd))
 
 
 def restart_needed(old: Config, new: Config) -> tuple[str, ...]:

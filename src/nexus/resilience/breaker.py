@@ -187,6 +187,21 @@ class CircuitBreaker:
                 self._open_until = self._clock.monotonic()
         self._end_wait()
 
+    def adopt(self, state: BreakerState, wait: float = 0.0) -> None:
+        """Go to the state that this breaker has reached in another process; open for `wait` seconds."""
+        if state is BreakerState.HALF_OPEN:
+            self.end_wait()
+            return
+        with self._lock:
+            if state is BreakerState.OPEN:
+                self._reopened = 0 if self._state is BreakerState.CLOSED else self._reopened + 1
+                self._open_until = self._clock.monotonic() + wait
+            if self._state is not state:
+                if state is BreakerState.CLOSED:
+                    self._failures = 0
+                self._move(state)
+        self._notify()
+
     def reset(self) -> None:
         """Close at once and forget every count."""
         with self._lock:

@@ -64,8 +64,8 @@ class Service:
         self._stop_now = asyncio.Event()
         self._server: asyncio.Server | None = None
 
-    async def listen(self, host: str, port: int) -> int:
-        """Accept clients; returns the port, which matters for port 0.
+    async def listen(self, host: str, port: int, *, shared: bool = False) -> int:
+        """Accept clients; returns the port, which matters for port 0. `shared`: with other processes.
 
         Raises:
             ListenError: the address is taken or not ours.
@@ -73,7 +73,7 @@ class Service:
         loop = asyncio.get_running_loop()
         try:
             self._server = await loop.create_server(
-                lambda: HttpConnection(self._edge), host, port, backlog=_BACKLOG
+                lambda: HttpConnection(self._edge), host, port, backlog=_BACKLOG, reuse_port=shared or None
             )
         except OSError as error:
             reason = error.strerror or str(error)

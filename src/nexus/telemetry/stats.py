@@ -99,7 +99,8 @@ class ModelStats(Struct, frozen=True):
 class StatsDocument(Struct, frozen=True):
     """All of `/v1/stats`, ready for `msgspec.json.encode`.
 
-    `avg_queue_time_ms` is over the requests that waited for a free place.
+    `avg_queue_time_ms` is over the requests that waited for a free place. `worker` is the number of the process
+    that answers, left out where there is only one; the figures are those of all.
     """
 
     version: str
@@ -110,6 +111,7 @@ class StatsDocument(Struct, frozen=True):
     config: Mapping[str, Mapping[str, Any]]
     backends: tuple[BackendStats, ...]
     models: tuple[ModelStats, ...]
+    worker: int | UnsetType = UNSET
 
 
 def build_stats(
@@ -121,6 +123,7 @@ def build_stats(
     version: str,
     uptime_seconds: float,
     now: float,
+    worker: int | UnsetType = UNSET,
 ) -> StatsDocument:
     """The document as of `now` (monotonic seconds)."""
     conditions = fleet_conditions(snapshot, settings, now)
@@ -142,6 +145,7 @@ def build_stats(
             for view in snapshot.backends
         ),
         models=tuple(_models(snapshot, counters)),
+        worker=worker,
     )
 
 
