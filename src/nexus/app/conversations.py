@@ -33,8 +33,8 @@ class _Heard(Struct, frozen=True, gc=False):
 class Conversations:
     """Keeps what was said until it is read, a moment later, and lets it go.
 
-    Reading takes at most a tenth of the time. Of more than `capacity` unread requests the oldest are left
-    unread and counted in `unread`.
+    Reading takes at most a tenth of the time. While `capacity` requests wait, further ones are left unread and
+    counted in `unread`.
 
     Args:
         reader: knows answers again.
@@ -43,6 +43,7 @@ class Conversations:
     """
 
     def __init__(self, reader: SignalReader, resolve: Resolve, capacity: int = _CAPACITY) -> None:
+        self.listening = True
         self.unread = 0
         self.signals = 0
         self._reader = reader
@@ -52,11 +53,11 @@ class Conversations:
 
     def heard(self, request: Request, body: bytes, answer: AnswerText | None) -> None:
         """Keep a chat request that has ended until it is read."""
-        heard = self._heard
-        if len(heard) >= self._capacity:
-            heard.popleft()
+        if self.listening:
+            self._heard.append(_Heard(request, body, answer))
+            self.listening = len(self._heard) < self._capacity
+        else:
             self.unread += 1
-        heard.append(_Heard(request, body, answer))
 
     def periodic(self) -> Periodic:
         """The reading."""
@@ -67,6 +68,7 @@ class Conversations:
         began = perf_counter()
         while self._heard and perf_counter() - began < _SLICE_SECONDS:
             self._read_one(self._heard.popleft())
+            self.listening = True
             await asyncio.sleep(0)
 
     def read_all(self) -> None:

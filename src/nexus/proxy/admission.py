@@ -51,8 +51,9 @@ def settle(live: BackendLive, held: tuple[Gate, ...], result: AttemptResult, lat
         live.latency_ms = latency_ms if known == 0.0 else known + _LATENCY_WEIGHT * (latency_ms - known)
         for gate in held:
             gate.record_success()
-        if _counts(live.breaker, held):
-            live.breaker.record_success()
+        breaker = live.breaker
+        if breaker is not None and breaker.is_closed and breaker not in held:
+            breaker.record_success()
     elif result is AttemptResult.FAILURE:
         for gate in held:
             gate.record_failure()

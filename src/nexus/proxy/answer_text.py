@@ -48,7 +48,9 @@ class AnswerText:
 
 
 class Listener(Protocol):
-    """Who reads conversations."""
+    """Who reads conversations. `listening`: there is time for another one, so answers are to be collected."""
+
+    listening: bool
 
     def heard(self, request: Request, body: bytes, answer: AnswerText | None) -> None:
         """A chat request has ended; `answer` is None where the client got no whole one. Never blocks."""

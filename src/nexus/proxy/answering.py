@@ -9,7 +9,6 @@ from nexus.core.outcome import AttemptOutcome, RequestOutcome, RequestResult
 from nexus.core.request import Request, Surface
 from nexus.proxy import refusal
 from nexus.proxy.answer_head import own_lines, routed_lines
-from nexus.proxy.answer_text import Listener
 from nexus.proxy.attempt import Attempt
 from nexus.proxy.context import ProxyContext
 from nexus.proxy.downstream import ClientHeaders, Downstream
@@ -188,19 +187,16 @@ class Answering:
         result = RequestResult.ERROR if self._attempts else RequestResult.REJECTED
         self._finish(reply.status, result, None, reply.error.code)
 
-    def _tell(self, listener: Listener, result: RequestResult) -> None:
-        attempt = self._attempt
-        answered = result is _SUCCESS and attempt is not None and attempt.answer is not None
-        listener.heard(self.request, self._body, attempt.answer if answered and attempt is not None else None)
-
     def _finish(
         self, status: int, result: RequestResult, served: AttemptOutcome | None, code: str = ""
     ) -> None:
         """The one end of every exchange."""
         shared = self.shared
         self._ended(self)
+        attempt = self._attempt
         if shared.listener is not None and self.request.surface is _CHAT:
-            self._tell(shared.listener, result)
+            answer = attempt.answer if attempt is not None and result is _SUCCESS else None
+            shared.listener.heard(self.request, self._body, answer)
         self._attempt = None
         self._rival = None
         now = shared.clock.monotonic()

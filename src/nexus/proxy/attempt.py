@@ -83,7 +83,8 @@ class Attempt:
         self._opaque = False
         self._recorded = False
         self._call: Call | None = None
-        self.answer = AnswerText() if exchange.shared.listener is not None else None
+        listener = exchange.shared.listener
+        self.answer = AnswerText() if listener is not None and listener.listening else None
 
     def start(self) -> None:
         """Send the request upstream."""

@@ -50,7 +50,7 @@ class AttemptLearner:
         """
         pair = live.learned.get(model) or self._meet(live, model, now)
         line = pair.model.streamed if stream else pair.model.whole
-        expected = line.seconds(tokens)
+        expected = line.base + line.slope * tokens
         settings = self.settings
         patience = expected * (settings.stall_factor if stream else settings.whole_stall_factor)
         flight = Flight(pair, tokens, now, expected, patience, live.pending + 1, stream)

@@ -93,7 +93,7 @@ class SchedulerReconciler:
             live = option.live
             if live.blocked_until > now or live.pending >= option.limit or option.unhealthy:
                 return False
-            if learned is not None and live.pending >= self._limit(option):
+            if learned is not None and live.pending > 1 and live.pending >= self._limit(option):
                 return False
             if breakers and (breaker := live.breaker) is not None and not breaker.is_closed:
                 return False

@@ -15,7 +15,14 @@ from random import Random
 from msgspec import Struct
 
 from nexus.core.decision import Candidate
-from nexus.core.learned import ExpectedTimeSettings, ModelLearned, PairLearned, carried_limit, slowness_now
+from nexus.core.learned import (
+    ExpectedTimeSettings,
+    LengthLine,
+    ModelLearned,
+    PairLearned,
+    carried_limit,
+    slowness_now,
+)
 from nexus.routing.intent import Intent
 from nexus.routing.plan import NO_LIMIT, Option
 from nexus.routing.strategies.protocol import estimated_cost
@@ -136,12 +143,12 @@ class _Reckoning:
         "_fleet_share",
         "_high",
         "_intent",
+        "_line",
         "_low",
         "_middle",
         "_model",
         "_now",
         "_settings",
-        "_usual",
     )
 
     def __init__(
@@ -161,7 +168,8 @@ class _Reckoning:
         if model is not None:
             self.turn_to(model)
         else:
-            self._expected = self._usual = settings.first_guess
+            self._line: LengthLine | None = None
+            self._expected = settings.first_guess
             self._middle = self._low = self._high = 1.0
 
     def turn_to(self, model: ModelLearned) -> None:
@@ -172,8 +180,8 @@ class _Reckoning:
         band = self._settings.dead_band * middle
         self._low, self._high = middle - band, middle + band
         line = model.streamed if needs.stream else model.whole
-        self._expected = line.seconds(needs.input_tokens)
-        self._usual = line.usual
+        self._line = line
+        self._expected = line.base + line.slope * needs.input_tokens
 
     def weigh(self, options: Sequence[Option], shares: Sequence[float] | None) -> list[Candidate]:
         """The candidates with costs; `shares` are the lower bounds of their failures (None: nobody fails).
@@ -244,7 +252,8 @@ class _Reckoning:
         excess = share / (1.0 - share) - fleet / (1.0 - fleet)
         # A failure costs at least the time to a usual first token: a long prompt, for which the fixed cost is
         # small, must not be the one that is risked.
-        expected = min(self._expected, self._usual) * self._middle
+        usual = self._expected if self._line is None else self._line.usual
+        expected = min(self._expected, usual) * self._middle
         return 1.0 + min(settings.most_penalty, excess * settings.failure_cost / expected)
 
 
