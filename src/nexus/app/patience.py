@@ -35,5 +35,8 @@ class FirstTokenPatience:
         pair = candidate.view.live.learned.get(candidate.model)
         if pair is not None:
             expected = pair.model.streamed.seconds(request.needs.input_tokens)
-            needed = max(needed, expected * slowness_now(pair, self._tuning, request.received_at))
+            slowness = slowness_now(pair, self._tuning, request.received_at)
+            # Not slower than it was ever measured: a backend that hangs must not earn itself more patience.
+            slowness = min(slowness, max(pair.unhurried, pair.model.median))
+            needed = max(needed, expected * slowness)
         return max(LEAST_PATIENCE, _FACTOR * needed)

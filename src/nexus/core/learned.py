@@ -132,17 +132,27 @@ class ModelLearned:
     `streamed` and `whole` are the lines for streams and for whole answers by length of the prompt.
     `generated` is that of whole answers by their own length, by which they are judged afterwards. As of
     `median_at`,
-    `median` is the median of the backends' slowness (1.0 until there is one) and `median_limit` that of
-    their limits.
+    `median` is the median of the backends' slowness (1.0 until there is one), `median_limit` that of their
+    limits, and `open_limit` the highest limit of those that were never found slow.
     """
 
-    __slots__ = ("generated", "median", "median_at", "median_limit", "pairs", "streamed", "whole")
+    __slots__ = (
+        "generated",
+        "median",
+        "median_at",
+        "median_limit",
+        "open_limit",
+        "pairs",
+        "streamed",
+        "whole",
+    )
 
     def __init__(self, settings: ExpectedTimeSettings) -> None:
         self.streamed = LengthLine(settings.first_guess)
         self.whole = LengthLine(settings.first_guess)
         self.generated = LengthLine(settings.first_guess)
         self.median_limit = settings.first_limit
+        self.open_limit = settings.first_limit
         self.median = 1.0
         self.median_at = -math.inf
         self.pairs: list[PairLearned] = []
@@ -220,12 +230,12 @@ def slowness_now(pair: PairLearned, settings: ExpectedTimeSettings, now: float) 
 def carried_limit(pair: PairLearned, settings: ExpectedTimeSettings) -> float:
     """The concurrency to reckon with when costs are compared.
 
-    One that was never found slow is taken to carry what the others do, or more; and a limit near the others'
-    median counts as the median.
+    One that was never found slow is taken to carry what the others do, and as much as any other that never
+    was: their limits tell only how busy they have been. A limit near the others' median counts as the median.
     """
     limit, middle = pair.limit, pair.model.median_limit
     if not pair.limited:
-        return max(limit, middle)
+        return max(limit, middle, pair.model.open_limit)
     return middle if abs(limit - middle) <= settings.dead_band * middle else limit
 
 

@@ -256,6 +256,7 @@ class AttemptLearner:
         if known:
             model.median = median(known)
             model.median_limit = median(pair.limit for pair in model.pairs if pair.slowness > 0.0)
+            model.open_limit = max((pair.limit for pair in model.pairs if not pair.limited), default=0.0)
 
 
 def _follow_unhurried(pair: PairLearned, ratio: float) -> None:

@@ -39,12 +39,24 @@ def test_a_few_milliseconds_more_do_not_mean_that_a_backend_is_full() -> None:
     assert not bench.pair().limited
 
 
+def test_the_highest_limit_of_those_never_found_slow_is_kept_up_to_date() -> None:
+    bench = Bench()
+    settle(bench)
+    bench.pair("a").limit, bench.pair("b").limit = 30.0, 40.0
+    bench.pair("b").limited = True
+    bench.now += 1.0
+    bench.answer("a")
+    assert bench.pair("c").model.open_limit == 30.0
+
+
 def test_an_untried_limit_counts_as_what_the_others_carry() -> None:
     bench = Bench()
     settle(bench)
     pair = bench.pair("c")
     pair.model.median_limit = 20.0
     assert carried_limit(pair, DEFAULTS) == 20.0
+    pair.model.open_limit = 25.0
+    assert carried_limit(pair, DEFAULTS) == 25.0, "another that was never found slow carries as much"
     pair.limit = 30.0
     assert carried_limit(pair, DEFAULTS) == 30.0
     pair.limited = True
