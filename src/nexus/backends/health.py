@@ -17,6 +17,7 @@ from nexus.dialects.table import dialect_for
 _LOG = logging.getLogger(__name__)
 _SOON_SECONDS = 1.0
 _GOLDEN_RATIO = 0.6180339887498949
+_HEALTHY = BackendStatus.HEALTHY  # members of an enumeration are looked up slowly
 
 
 class HealthSettings(Protocol):
@@ -164,7 +165,7 @@ class HealthMonitor:
         if watched is None or not self._settings.enabled:
             return
         counter = watched.counter
-        if ok and not counter.run and counter.status is BackendStatus.HEALTHY:
+        if ok and not counter.run and counter.status is _HEALTHY:
             return
         before = counter.status
         reason = reason or "live requests can't connect to it"

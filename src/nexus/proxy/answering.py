@@ -49,13 +49,12 @@ class Answering:
         "total_deadline",
     )
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - made for every request, where names cost
         self,
         shared: ProxyContext,
         request: Request,
         client: ClientHeaders,
         downstream: Downstream,
-        *,
         body: bytes,
         path: str,
         ended: Callable[[Any], None],

@@ -30,18 +30,17 @@ class Exchange(Answering):
 
     __slots__ = ("_paced", "_position", "_reconsidered", "_wait", "_wake_at")
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - made for every request, where names cost
         self,
         shared: ProxyContext,
         request: Request,
         client: ClientHeaders,
         downstream: Downstream,
-        *,
         body: bytes,
         path: str,
         ended: "Callable[[Exchange], None]",
     ) -> None:
-        super().__init__(shared, request, client, downstream, body=body, path=path, ended=ended)
+        super().__init__(shared, request, client, downstream, body, path, ended)
         self._position = 0
         self._wait: Wait | None = None
         self._wake_at = _FOREVER

@@ -17,9 +17,7 @@ class Forwarder:
         self, request: Request, body: bytes, client: ClientHeaders, downstream: Downstream, *, path: str
     ) -> Exchange:
         """Take a request on; its answer goes to `downstream`. Tell the exchange if the client leaves."""
-        exchange = Exchange(
-            self.context, request, client, downstream, body=body, path=path, ended=self.active.discard
-        )
+        exchange = Exchange(self.context, request, client, downstream, body, path, self.active.discard)
         self.active.add(exchange)
         try:
             exchange.start()
