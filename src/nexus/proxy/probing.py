@@ -25,7 +25,8 @@ INTERVAL_SECONDS = 2.0
 DEADLINE_SECONDS = 5.0
 SURE_AFTER = 4
 """After so many failed tests in a row, one that works is news and ends a wait; so do as many that work. What
-fails often, but not always, would otherwise be let in by the first test that happens to work."""
+fails often, but not always, would otherwise be let in by the first test that happens to work. A test that got
+no answer at all is as good as so many: that is no chance, so whatever works after it has come back."""
 UNTESTED_SECONDS = 5.0
 """A half-open breaker that no live request has tested for so long is tested by us instead."""
 _MAX_BODY_BYTES = 1024 * 1024
@@ -95,12 +96,12 @@ class Prober:
         elif now - watched.open_to_live_since >= UNTESTED_SECONDS:
             reserved = breaker.allow()
 
-        def ended(ok: bool) -> None:
+        def ended(ok: bool, silent: bool) -> None:
             watched.test = None
             watched.due_at = self._clock.monotonic() + INTERVAL_SECONDS
             if reserved:
                 (breaker.record_success if ok else breaker.record_failure)()
-            if watched.is_news(ok):
+            if watched.is_news(ok, silent=silent):
                 self._welcome(view, breaker, counted=reserved)
 
         target = Target(view.backend, self._dialect_for(view.backend))
@@ -136,10 +137,10 @@ class _Watched:
         self.open_to_live_since: float | None = None
         self.test: _Test | None = None
 
-    def is_news(self, ok: bool) -> bool:
-        """Count a test; True if by now it is likely that the backend has recovered."""
+    def is_news(self, ok: bool, *, silent: bool) -> bool:
+        """Count a test, `silent` if nobody answered; True if by now the backend has likely recovered."""
         if not ok:
-            self._failed += 1
+            self._failed += SURE_AFTER if silent else 1
             self._worked = 0
             return False
         self._worked += 1
@@ -157,10 +158,10 @@ class _Test:
 
     __slots__ = ("_body", "_ended", "_size", "_status", "call", "deadline")
 
-    def __init__(self, deadline: float, ended: Callable[[bool], None]) -> None:
+    def __init__(self, deadline: float, ended: Callable[[bool, bool], None]) -> None:
         self.deadline = deadline
         self.call: Call | None = None
-        self._ended: Callable[[bool], None] | None = ended
+        self._ended: Callable[[bool, bool], None] | None = ended
         self._status = 0
         self._body: list[bytes] = []
         self._size = 0
@@ -170,7 +171,7 @@ class _Test:
         ended = self._ended
         self.drop()
         if ended is not None:
-            ended(ok)
+            ended(ok, not self._status)
 
     def drop(self) -> None:
         """End the call without a word."""

@@ -108,6 +108,12 @@ class Rig:
             self.clock.advance(0.5)
             self.prober.tick()
 
+    def err(self, times: int) -> None:
+        """So many tests are answered with an error."""
+        for _ in range(times):
+            self.wait(2.5)
+            self.pool.calls[-1].answer(500)
+
     def die(self, times: int) -> None:
         """So many tests are refused."""
         for _ in range(times):
@@ -138,7 +144,7 @@ def test_a_backend_that_is_out_is_asked_for_one_token():
 def test_the_end_of_an_outage_ends_the_wait():
     rig = Rig()
     rig.fail()
-    rig.die(4)
+    rig.err(4)
     rig.wait(2.5)
     assert rig.state == "open"
     rig.pool.calls[-1].answer()
@@ -150,10 +156,19 @@ def test_one_test_that_works_among_many_is_no_news():
     rig = Rig()
     rig.fail()
     for _ in range(3):
-        rig.die(3)
+        rig.err(3)
         rig.wait(2.5)
         rig.pool.calls[-1].answer()
         assert rig.state == "open"
+
+
+def test_a_test_that_works_after_one_that_nobody_answered_is_news():
+    rig = Rig()
+    rig.fail()
+    rig.die(1)
+    rig.wait(2.5)
+    rig.pool.calls[-1].answer()
+    assert rig.state == "half_open"
 
 
 def test_four_tests_that_work_end_a_wait_that_began_with_the_recovery():
