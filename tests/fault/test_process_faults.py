@@ -8,7 +8,7 @@ import signal
 import socket
 import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Self
@@ -19,6 +19,7 @@ from msgspec import Struct
 from nexus.ledger.open import open_ledger
 from nexus.testing import (
     Answer,
+    Behaviour,
     FaultyBackend,
     GatewayProcess,
     GatewayProcessError,
@@ -131,7 +132,7 @@ def a_stream(port: int) -> socket.socket:
 
 SLOW = Answer(tokens=5, first_token_delay=0.5, token_delay=0.02)
 # Point, client, backend: what the client is told at the end. None: the connection closes without a word.
-POINTS = {
+POINTS: dict[str, tuple[Callable[[int], socket.socket], Behaviour, int | None]] = {
     "within-the-head": (a_head, SLOW, None),
     "within-the-body": (a_body, SLOW, None),
     "before-the-first-token": (a_stream, SLOW, 200),
@@ -176,7 +177,7 @@ def test_a_signal_during_the_start_ends_it_without_a_stack(number: signal.Signal
             with contextlib.suppress(GatewayProcessError):
                 starting.result()
         try:
-            assert process.wait_ended() in {0, -number, 130}
+            assert process.wait_ended() == 0
         finally:
             process.kill()
             process.stop()

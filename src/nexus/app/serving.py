@@ -56,6 +56,7 @@ async def _serve(loaded: LoadedConfig, process_log: ProcessLog) -> None:
     prices = PriceList(clock)
     backends = await find_backends(config, fetch, prices)
     gateway = Gateway(config, backends, clock=clock, pool=pool, prices=prices, process_log=process_log)
+    gateway.service.heed_signals()
 
     async def apply(new: Config) -> None:
         found = gateway.fleet.backends if not (new.backends or config.backends) else ()

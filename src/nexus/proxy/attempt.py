@@ -24,7 +24,6 @@ _SUCCESS = AttemptResult.SUCCESS
 _FIRST_TOKEN_TIMEOUT = FailureKind.FIRST_TOKEN_TIMEOUT
 _IDLE_TIMEOUT = FailureKind.IDLE_TIMEOUT
 _NO_FAULT = StreamFault.NONE
-_FOREVER = float("inf")
 
 
 class Attempt:
@@ -190,15 +189,14 @@ class Attempt:
         if self._failing is not None:
             self._end_failed_status()
             return
-        kind = self.deadline_kind
         waited = self.exchange.shared.clock.monotonic() - self.started_at
-        self._fail(kind, _TIMEOUT_TEXT[kind].format(seconds=waited))
+        self._fail(self.deadline_kind, _TIMEOUT_TEXT[self.deadline_kind].format(seconds=waited))
 
     def pause(self) -> None:
         """The client reads too slowly: let the upstream wait, which is no silence of its own."""
         if self._call is not None:
             self._call.pause()
-            self._set_deadline(_FOREVER, FailureKind.IDLE_TIMEOUT)
+            self._set_deadline(self.exchange.total_deadline, FailureKind.TOTAL_TIMEOUT)
 
     @property
     def held(self) -> bool:
@@ -208,9 +206,8 @@ class Attempt:
     def resume(self) -> None:
         """The client has caught up. The silence while it had not is not the upstream's."""
         shared = self.exchange.shared
-        self._set_deadline(
-            shared.clock.monotonic() + shared.timeouts.stream_idle_seconds, FailureKind.IDLE_TIMEOUT
-        )
+        now = shared.clock.monotonic()
+        self._set_deadline(now + shared.timeouts.stream_idle_seconds, FailureKind.IDLE_TIMEOUT)
         if self._call is not None:
             self._call.resume()
 

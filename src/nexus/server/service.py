@@ -92,11 +92,16 @@ class Service:
             self._stop_now.set()
         self._stop.set()
 
-    async def run(self) -> None:
-        """Serve until SIGTERM, SIGINT or `stop()`, then let what is in flight finish."""
+    def heed_signals(self) -> None:
+        """Let SIGTERM and SIGINT be calls of `stop`, also before `run`, which then ends at once."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop)
+
+    async def run(self) -> None:
+        """Serve until SIGTERM, SIGINT or `stop()`, then let what is in flight finish."""
+        loop = asyncio.get_running_loop()
+        self.heed_signals()
         tasks = [loop.create_task(self._repeat(each), name=each.name) for each in self._periodics]
         try:
             await self._stop.wait()
