@@ -76,10 +76,10 @@ class MemoryTransport(asyncio.Transport):
 class Bench:
     """One client connection and one upstream connection of a real gateway."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, settings: str = "") -> None:
         loop = asyncio.get_running_loop()
         path = folder / "nexus.toml"
-        path.write_text(nexus_config(1, "http://127.0.0.1:2"))
+        path.write_text(settings + nexus_config(1, "http://127.0.0.1:2"))
         config = load_config(path, {"NEXUS_DATA_DIR": str(folder)}, {}, folder).config
         self.log = set_up_logging(config.logging, fd=os.open(folder / "log", os.O_CREAT | os.O_WRONLY))
         clock = SystemClock()
