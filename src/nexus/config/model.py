@@ -4,6 +4,7 @@ The TOML file, the environment variables, the flags of `serve`, the template and
 from these classes.
 """
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -35,6 +36,7 @@ __all__ = [
     "TimeoutSettings",
 ]
 
+_STORE_URL = re.compile(r"(sqlite|jsonl):////[^/\0][^\0]*\Z|postgres(ql)?://.")
 LogLevel = Annotated[Literal["debug", "info", "warning", "error", "critical"], AnyCase]
 
 
@@ -207,10 +209,12 @@ class LedgerSettings(Section):
     @field_validator("url")
     @classmethod
     def _known_store(cls, url: str) -> str:
-        known = ("sqlite:///", "jsonl:///", "postgresql://", "postgres://")
-        if url not in {"", "none"} and not any(url.startswith(p) and len(url) > len(p) for p in known):
-            raise ValueError("must be sqlite:/// or jsonl:/// and a path, postgresql://…, or none")
-        return url
+        if url in {"", "none"} or _STORE_URL.match(url):
+            return url
+        raise ValueError(
+            "must be sqlite:/// or jsonl:/// and an absolute path, which makes four slashes "
+            "(sqlite:////var/lib/nexus/nexus.db), postgresql://…, or none"
+        )
 
 
 class LoggingSettings(Section):

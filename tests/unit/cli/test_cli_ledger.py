@@ -249,6 +249,15 @@ def test_a_url_that_names_no_ledger_is_wrong_usage(run, arguments):
     assert ran.err.count("\n") == 1
 
 
+@pytest.mark.parametrize("url", ["http://127.0.0.1:8080", "https://gateway.example"])
+def test_the_address_of_a_gateway_is_refused_with_what_to_name_instead(run, url):
+    for verb in (["tail"], ["replay", "--policy", "uniform"]):
+        ran = run("ledger", *verb, "--url", url)
+        assert ran.code == 2
+        assert "a gateway does not give out its receipts" in ran.err
+        assert "--data-dir" in ran.err
+
+
 def test_the_password_of_a_ledger_is_never_shown(run):
     ran = run("ledger", "tail", "--url", "postgresql://me:hunter2@127.0.0.1:1/db")
     assert ran.code == 1

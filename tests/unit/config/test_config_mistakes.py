@@ -114,7 +114,10 @@ def test_mistakes_of_all_sources_come_together_file_first(mistakes):
         ("[server]\nhost = ''\n", 2, "server.host must be text, not empty, not ''", ""),
         ("[quality]\nmetrics_interval_seconds = 0.5\n", 2, "a number of at least 1, not 0.5", ""),
         ("[quality]\nerror_rate_threshold = -0.1\n", 2, "a number of at least 0, not -0.1", ""),
-        ("[ledger]\nurl = 'mysql://x'\n", 2, "must be sqlite:/// or jsonl:/// and a path", ""),
+        ("[ledger]\nurl = 'mysql://x'\n", 2, "must be sqlite:/// or jsonl:/// and an absolute path", ""),
+        ("[ledger]\nurl = 'sqlite:///nexus.db'\n", 2, "sqlite:////var/lib/nexus/nexus.db", ""),
+        ("[ledger]\nurl = 'jsonl:///./a.jsonl'\n", 2, "an absolute path, which makes four slashes", ""),
+        ("[ledger]\nurl = 'sqlite:////'\n", 2, "an absolute path", ""),
         ("[logging]\nlevel = 5\n", 2, "logging.level must be one of debug, info", ""),
         (
             "[logging]\ncomponent_levels = { a = 'loud' }\n",
