@@ -23,6 +23,7 @@ from nexus.ledger.sqlite import SqliteLedger
 from nexus.ledger.store import LedgerError, LedgerStore
 from nexus.ledger.writer import LedgerWriter
 from tests.fault.ledger_appender import BATCH
+from tests.fault.small_disk import fill, remount
 from tests.unit.ledger.receipts import receipt, receipts
 
 if TYPE_CHECKING:
@@ -59,26 +60,6 @@ def largest_file(size: int) -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 256 KiB of its own."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", folder], check=False, capture_output=True
-    )
-    if mounted.returncode:
-        pytest.skip("only root, where it may mount, can make a small disk")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "-l", folder], check=True)
-
-
-def remount(folder: Path, mode: str) -> None:
-    subprocess.run(["mount", "-o", f"remount,{mode}", folder], check=True)
 
 
 # --- kill -9
@@ -186,9 +167,7 @@ def test_a_disk_that_has_room_again_gets_every_receipt_once(kind: str, small_dis
 
     offer(20)
     assert writer.flush()
-    with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
-        while True:
-            file.write(b"x" * 1024)
+    fill(ballast)
     while writer.flush():
         offer(20)
     assert not writer.flush()
