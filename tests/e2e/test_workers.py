@@ -11,7 +11,7 @@ import pytest
 
 from nexus.testing import Answer, FaultyBackend, GatewayProcess, Hang, Status
 from tests.e2e.gateway_client import backend, backend_stats, chat, open_request, post
-from tests.e2e.worker_desks import SECONDS, Desk, Desks, worker_pids
+from tests.e2e.worker_desks import SECONDS, Desk, Desks, kill_oldest_worker, worker_pids
 
 CONFIG = """
 [server]
@@ -57,8 +57,8 @@ def until(desk: Desk, expected: tuple[int, int, int]) -> None:
         time.sleep(0.05)
 
 
-def test_both_workers_count_every_attempt_once(setup):
-    """Requests on many connections: counters, attempts and windows agree in both workers, and in a third."""
+def test_both_workers_count_every_attempt_once_and_see_all_that_is_under_way(setup):
+    """Requests on many connections: counters, attempts, windows and pending counts agree in both workers."""
     with Desks(setup.gateway) as desks:
         for _ in range(10):
             assert desks[0].chat(chat()).status == 200
@@ -72,13 +72,8 @@ def test_both_workers_count_every_attempt_once(setup):
         line = 'nexus_requests_total{result="success",status="200",surface="chat"} 60.0'
         assert all(line in text for text in metrics), metrics
         assert len(setup.one.posts) + len(setup.two.posts) == 60
-
-
-def test_pending_counts_are_those_of_all_workers(setup):
-    """A request that hangs at one worker is seen under way by the other, until its client leaves."""
-    setup.one.always(Hang())
-    setup.two.always(Hang())
-    with Desks(setup.gateway) as desks:
+        setup.one.always(Hang())
+        setup.two.always(Hang())
         peers = [open_request(setup.gateway.port, chat()) for _ in range(6)]
         for desk in desks:
             desk.wait_for(lambda stats: sum(each["pending"] for each in stats["backends"]) == 6)
@@ -101,8 +96,8 @@ def test_a_backend_that_one_worker_finds_dead_is_out_for_both(setup):
         assert len(setup.one.posts) == met
 
 
-def test_checks_by_one_worker_are_news_to_the_other(setup):
-    """A backend that stops is unhealthy for both, and healthy again for both once it is back."""
+def test_checks_by_one_worker_are_news_to_the_other_and_a_reload_reaches_both(setup):
+    """A backend that stops is unhealthy for both, and healthy once it is back; then it is removed."""
     with Desks(setup.gateway) as desks:
         setup.two.stop()
         for desk in desks:
@@ -110,10 +105,6 @@ def test_checks_by_one_worker_are_news_to_the_other(setup):
         setup.two.start()
         for desk in desks:
             desk.wait_for(lambda stats: backend_stats(stats, "two")["status"] == "healthy")
-
-
-def test_a_reload_reaches_every_worker(setup):
-    with Desks(setup.gateway) as desks:
         config = CONFIG.replace("[quality]", "[quality]\nerror_rate_threshold = 0.2")
         config += backend("one", setup.one.url, models=["m"])
         setup.gateway.configure(config, hang_up=True)
@@ -136,8 +127,8 @@ def test_a_killed_worker_is_replaced_and_what_it_had_under_way_is_forgotten(setu
         peers = [open_request(gateway.port, chat()) for _ in range(12)]
         for desk in desks:
             desk.wait_for(lambda stats: sum(each["pending"] for each in stats["backends"]) == 12)
-        victim, survivor = worker_pids(gateway)
-        os.kill(victim, signal.SIGKILL)
+        survivor = worker_pids(gateway)[1]
+        kill_oldest_worker(gateway)
         setup.one.always(Answer())
         setup.two.always(Answer())
         lasting = next(desk for desk in desks if _answers(desk))
@@ -151,7 +142,9 @@ def test_a_killed_worker_is_replaced_and_what_it_had_under_way_is_forgotten(setu
                 stats = desk.wait_for(lambda stats: not any(each["pending"] for each in stats["backends"]))
                 assert stats["requests"]["success"] == 11
         assert survivor in worker_pids(gateway)
-    assert gateway.stop() == 0
+    os.kill(gateway.pid, signal.SIGINT)
+    assert gateway.wait_ended() == 0
+    gateway.stop()
     assert "another one takes its place" in gateway.stdout
 
 
@@ -163,8 +156,7 @@ def _answers(desk: Desk) -> bool:
     return True
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_both_workers_finish_what_they_have_begun(number):
+def test_both_workers_finish_what_they_have_begun():
     """Streams at both workers end with their last event, new connections are refused, exit code 0."""
     with FaultyBackend(Answer(tokens=10, token_delay=0.08)) as one:
         gateway = GatewayProcess(CONFIG + backend("one", one.url, models=["m"]))
@@ -172,7 +164,7 @@ def test_both_workers_finish_what_they_have_begun(number):
         with Desks(gateway), ThreadPoolExecutor(20) as pool:
             streams = [pool.submit(post, gateway.port, chat(stream=True)) for _ in range(20)]
             gateway.wait_for(lambda stats: backend_stats(stats, "one")["pending"] == 20)
-            os.kill(gateway.pid, number)
+            os.kill(gateway.pid, signal.SIGTERM)
             replies = [each.result() for each in streams]
         assert all(each.whole and each.body.endswith(b"data: [DONE]\n\n") for each in replies)
         assert gateway.wait_ended() == 0

@@ -2,6 +2,8 @@
 
 import http.client
 import json
+import os
+import signal
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -19,7 +21,11 @@ class Desk:
 
     def __init__(self, port: int) -> None:
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=SECONDS)
-        self.worker: int = self.stats()["worker"]
+        try:
+            self.worker: int = self.stats()["worker"]
+        except BaseException:
+            self._connection.close()
+            raise
 
     def get(self, path: str) -> Reply:
         return self._ask("GET", path, None)
@@ -63,7 +69,10 @@ class Desks:
         deadline = time.monotonic() + SECONDS
         while len(self._found) < self._count:
             assert time.monotonic() < deadline, f"only {sorted(self._found)} answer"
-            desk = Desk(self._gateway.port)
+            try:
+                desk = Desk(self._gateway.port)
+            except (OSError, http.client.HTTPException):
+                continue  # it met a worker that was ending
             if desk.worker in self._found:
                 desk.close()
             else:
@@ -81,6 +90,16 @@ class Desks:
 
     def __iter__(self) -> Any:
         return iter([self._found[number] for number in sorted(self._found)])
+
+
+def kill_oldest_worker(gateway: GatewayProcess) -> None:
+    """SIGKILL to the worker that began first; returns when it is gone."""
+    victim = worker_pids(gateway)[0]
+    os.kill(victim, signal.SIGKILL)
+    deadline = time.monotonic() + SECONDS
+    while victim in worker_pids(gateway):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def worker_pids(gateway: GatewayProcess) -> list[int]:

@@ -39,13 +39,14 @@ from nexus.routing.pipeline import Router
 from nexus.server.asgi import AsgiBridge
 from nexus.server.control import control_plane
 from nexus.server.edge import TICK_SECONDS, EdgeContext, EdgeLimits, Handler, Unrouted
+from nexus.server.elsewhere import Elsewhere
 from nexus.server.explain import ExplainSurface
 from nexus.server.health import HealthSurface
 from nexus.server.inference import PATHS, InferenceSurface
 from nexus.server.models import ModelsSurface
 from nexus.server.openapi import OpenApiSurface
 from nexus.server.outcomes import OutcomesSurface
-from nexus.server.rate_limits import RateLimiting
+from nexus.server.rate_limits import Buckets, RateLimiting, RateLimitSettings
 from nexus.server.root import RootSurface
 from nexus.server.service import Periodic, Service
 from nexus.server.stats import StatsSurface
@@ -71,8 +72,10 @@ class Gateway:
         pool: UpstreamPool,
         prices: PriceList,
         process_log: ProcessLog,
+        elsewhere: Elsewhere | None = None,
     ) -> None:
         self._config = config
+        self._elsewhere = elsewhere
         self._started = config.server
         self._process_log = process_log
         self._clock = clock
@@ -257,9 +260,14 @@ class Gateway:
             StatsSurface(documents.stats, self.metrics),
             HealthSurface(documents.health, documents.ready),
             ExplainSurface(
-                self.router, self.fleet, self.recent, self._clock, tracker.receipt if tracker else None
+                self.router,
+                self.fleet,
+                self.recent,
+                self._clock,
+                tracker.receipt if tracker else None,
+                elsewhere=self._elsewhere,
             ),
-            OutcomesSurface(tracker, self._in_flight),
+            OutcomesSurface(tracker, self._in_flight, self._elsewhere),
         )
         return EdgeContext(
             clock=self._clock,
@@ -282,8 +290,11 @@ class Gateway:
         if not config.rate_limit.enabled:
             return surfaces
         call_later = asyncio.get_running_loop().call_later
-        limiting = RateLimiting(config.rate_limit, self._clock, call_later)
+        limiting = RateLimiting(config.rate_limit, self._clock, call_later, self._buckets(config.rate_limit))
         return {path: limiting.guard(surface) for path, surface in surfaces.items()}
+
+    def _buckets(self, settings: RateLimitSettings) -> Buckets:
+        return Buckets(settings)
 
     def _service(self) -> Service:
         return Service(

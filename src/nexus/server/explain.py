@@ -19,8 +19,11 @@ from nexus.routing.explanation import Explanation, explain
 from nexus.routing.pipeline import Router
 from nexus.server.answers import ApiError, json_response
 from nexus.server.body import BodyError
+from nexus.server.elsewhere import Elsewhere, Nobody
 from nexus.server.hints import read_hints
 from nexus.server.inference import make_request
+
+_TOPIC = "request"
 
 
 class PastRequest(Protocol):
@@ -72,7 +75,8 @@ class ShownRequest(Struct, frozen=True):
 class ExplainSurface:
     """Explains what would be done with a request, and what was done with a past one.
 
-    `receipt_of` gives the receipt of a trace id; None where none are made.
+    `receipt_of` gives the receipt of a trace id; None where none are made. `elsewhere` is asked for requests
+    that are not known here.
     """
 
     def __init__(
@@ -82,12 +86,16 @@ class ExplainSurface:
         past: PastRequests,
         clock: Clock,
         receipt_of: Callable[[str], LedgerEntry | None] | None = None,
+        *,
+        elsewhere: Elsewhere | None = None,
     ) -> None:
         self._router = router
         self._fleet = fleet
         self._past = past
         self._clock = clock
         self._receipt_of = receipt_of
+        self._elsewhere = elsewhere or Nobody()
+        self._elsewhere.answer(_TOPIC, self.known)
 
     def routes(self) -> list[Route]:
         """The paths served here."""
@@ -117,13 +125,23 @@ class ExplainSurface:
 
     async def past(self, http: HttpRequest) -> Response:
         """A request of the recent past, by the id in its `X-Nexus-Trace-Id` header."""
-        trace_id = http.path_params["trace_id"]
-        found = self._past.get(trace_id)
-        if found is None:
+        trace_id: str = http.path_params["trace_id"]
+        name = trace_id.encode("utf-8", "surrogatepass")
+        answers = [self.known(name)]
+        if not answers[0]:
+            answers = await self._elsewhere.ask(_TOPIC, name)
+        if not answers:
             message = f"No request {trace_id[:64]} is remembered; only the most recent ones are kept."
             raise ApiError(404, "not_found", message, "not_found_error")
+        return Response(answers[0], media_type="application/json")
+
+    def known(self, trace_id: bytes) -> bytes:
+        """The JSON document of a past request; empty where it is not known here."""
+        found = self._past.get(trace_id.decode("utf-8", "surrogatepass"))
+        if found is None:
+            return b""
         receipt = self._receipt_of(found.outcome.request.trace_id) if self._receipt_of is not None else None
-        return json_response(_shown(found, self._explained(found), receipt))
+        return msgspec.json.encode(_shown(found, self._explained(found), receipt))
 
     def _explained(self, found: PastRequest) -> Explanation | None:
         if found.decision is None:

@@ -1,5 +1,6 @@
 """POST /v1/outcomes and GET /v1/profiles: what became of answers, and what is known of models."""
 
+import asyncio
 import re
 from collections.abc import Callable
 from typing import Any
@@ -14,9 +15,11 @@ from nexus.core.request import Request
 from nexus.outcomes import CodeOutcome, InferredKind, InferredOutcome, OutcomeTracker, SignalResult
 from nexus.outcomes.shown import ShownProfiles, shown_profile
 from nexus.server.answers import ApiError, json_response
+from nexus.server.elsewhere import Elsewhere, Nobody
 
 MAX_OUTCOMES = 1000
 _UNKNOWN = "unknown trace"
+_TOPIC = "outcome"
 _MISSING = re.compile(r"missing required field `(\w+)`")
 _KNOWN = {
     "outcome": f" Known are {', '.join(InferredKind)}.",
@@ -57,11 +60,18 @@ class GivenOutcomes(Struct, forbid_unknown_fields=True):
 
 
 class OutcomesSurface:
-    """Takes feedback and shows profiles. `tracker` is None where outcomes are switched off."""
+    """Takes feedback and shows profiles. `tracker` is None where outcomes are switched off.
 
-    def __init__(self, tracker: OutcomeTracker | None, in_flight: InFlight) -> None:
+    `elsewhere` is told of outcomes of calls that are not known here.
+    """
+
+    def __init__(
+        self, tracker: OutcomeTracker | None, in_flight: InFlight, elsewhere: Elsewhere | None = None
+    ) -> None:
         self._tracker = tracker
         self._in_flight = in_flight
+        self._elsewhere = elsewhere or Nobody()
+        self._elsewhere.answer(_TOPIC, self.known)
 
     def routes(self) -> list[Route]:
         """The paths served here."""
@@ -75,7 +85,12 @@ class OutcomesSurface:
         tracker = self._on()
         alone, given = _read(await http.body())
         wanted = [(each.trace_id, _outcome(each, place)) for place, each in given]
-        results = tuple(self._apply(tracker, trace_id, outcome) for trace_id, outcome in wanted)
+        here = [self._apply(tracker, trace_id, outcome) for trace_id, outcome in wanted]
+        results = tuple(
+            await asyncio.gather(
+                *(self._unless_known(result, each) for result, (_, each) in zip(here, given, strict=True))
+            )
+        )
         if alone and results[0].reason == _UNKNOWN:
             message = (
                 f"No call {results[0].trace_id[:64]} waits for an outcome; calls are known for a while only."
@@ -91,6 +106,21 @@ class OutcomesSurface:
             for profile in tracker.all_profiles()
         )
         return json_response(ShownProfiles(shown))
+
+    def known(self, body: bytes) -> bytes:
+        """Apply one outcome that another process was told; empty where its call is not known here."""
+        if self._tracker is None:
+            return b""
+        given = msgspec.json.decode(body, type=GivenOutcome)
+        result = self._apply(self._tracker, given.trace_id, _outcome(given, ""))
+        return b"" if result.reason == _UNKNOWN else msgspec.json.encode(result)
+
+    async def _unless_known(self, result: ShownResult, given: GivenOutcome) -> ShownResult:
+        """The result, or that of the process that knows the call."""
+        if result.reason != _UNKNOWN:
+            return result
+        answers = await self._elsewhere.ask(_TOPIC, msgspec.json.encode(given))
+        return msgspec.json.decode(answers[0], type=ShownResult) if answers else result
 
     def _on(self) -> OutcomeTracker:
         if self._tracker is None:

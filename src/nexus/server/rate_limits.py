@@ -91,6 +91,17 @@ class Buckets:
         if name in self._full_at:
             self._full_at[name] -= 1.0 / self.settings.per_second
 
+    def hear(self, name: str, requests: int, now: float) -> None:
+        """Count requests that another process has granted; below zero: that it has given back."""
+        full_at = max(now, self._full_at.pop(name, now)) + requests / self.settings.per_second
+        if full_at > now:
+            self._full_at[name] = full_at
+            self._make_room(now)
+
+    def filling(self, now: float) -> dict[str, float]:
+        """Seconds until each bucket is full, for those that are not."""
+        return {name: full_at - now for name, full_at in self._full_at.items() if full_at > now}
+
     def _make_room(self, now: float) -> None:
         """Drop from the front, where the least recently used are: all that are full, and one too many."""
         buckets = self._full_at
@@ -120,10 +131,13 @@ class RateLimiting:
         settings: rate, burst, scope and longest wait.
         clock: measures the rate.
         call_later: calls something back after some seconds; the event loop's.
+        buckets: counts the requests; None: buckets of its own.
     """
 
-    def __init__(self, settings: RateLimitSettings, clock: Clock, call_later: Timer) -> None:
-        self.buckets = Buckets(settings)
+    def __init__(
+        self, settings: RateLimitSettings, clock: Clock, call_later: Timer, buckets: Buckets | None = None
+    ) -> None:
+        self.buckets = buckets if buckets is not None else Buckets(settings)
         self.waiting = 0
         self._clock = clock
         self._call_later = call_later

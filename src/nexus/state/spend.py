@@ -31,6 +31,14 @@ class _SpendFile(Struct, frozen=True):
     version: int = 1
 
 
+class MonthSpend(Struct, frozen=True, array_like=True, gc=False):
+    """A month's spend as one process knows it: what it saw in the file, and what it has yet to add to it."""
+
+    month: str
+    saved_usd: float
+    unsaved_usd: float
+
+
 class _LockedError(OSError):
     """Another process kept the lock for too long."""
 
@@ -60,6 +68,9 @@ class SpendStore:
         self._saved: Mapping[str, float] = {}
         """By month, what the file held when it was last read or written."""
         self._unsaved: dict[str, float] = {}
+        self._flying: dict[str, float] = {}
+        """What a flush under way has taken."""
+        self._elsewhere: dict[int, MonthSpend] = {}
         self._month_start = self._month_end = 0.0
         self._is_failing = False
         if path is not None:
@@ -74,6 +85,23 @@ class SpendStore:
         month = self.meter.month
         self._unsaved[month] = self._unsaved.get(month, 0.0) + usd
         self.meter.month_usd += usd
+
+    def standing(self) -> MonthSpend:
+        """This month's spend as this process knows it, without what others said."""
+        self.roll_over()
+        month = self.meter.month
+        unsaved = self._unsaved.get(month, 0.0) + self._flying.get(month, 0.0)
+        return MonthSpend(month, self._saved.get(month, 0.0), unsaved)
+
+    def hear(self, process: int, spend: MonthSpend) -> None:
+        """Take in another process's standing, so that the meter need not wait for the file."""
+        self._elsewhere[process] = spend
+        self._show()
+
+    def forget(self, process: int) -> None:
+        """Another process has ended; what it had not saved is lost."""
+        self._elsewhere.pop(process, None)
+        self._show()
 
     def roll_over(self) -> None:
         """Start the meter again if another month has begun. Cheap; call it before the meter is relied on."""
@@ -137,9 +165,11 @@ class SpendStore:
     def _take(self) -> dict[str, float]:
         self.roll_over()
         taken, self._unsaved = self._unsaved, {}
+        self._flying = taken
         return taken
 
     def _give_back(self, taken: dict[str, float], error: BaseException) -> None:
+        self._flying = {}
         for month, usd in taken.items():
             self._unsaved[month] = self._unsaved.get(month, 0.0) + usd
         self._show()
@@ -153,12 +183,17 @@ class SpendStore:
 
     def _settle(self, months: Mapping[str, float]) -> None:
         self._is_failing = False
+        self._flying = {}
         self._saved = months
         self._show()
 
     def _show(self) -> None:
         month = self.meter.month
-        self.meter.month_usd = self._saved.get(month, 0.0) + self._unsaved.get(month, 0.0)
+        others = [each for each in self._elsewhere.values() if each.month == month]
+        # A file only grows within a month, so whoever saw the most of it saw it last.
+        saved = max([self._saved.get(month, 0.0), *(each.saved_usd for each in others)])
+        own = self._unsaved.get(month, 0.0) + self._flying.get(month, 0.0)
+        self.meter.month_usd = saved + own + sum(each.unsaved_usd for each in others)
 
     # --- the file; may run in another thread, so nothing below changes this object
 

@@ -73,6 +73,14 @@ class Retries(Protocol):
         ...
 
 
+class ProcessFigures(Protocol):
+    """Who reads what the operating system says of the process."""
+
+    def collect(self) -> Iterable[Metric]:
+        """The families that prometheus_client's `ProcessCollector` gives."""
+        ...
+
+
 class Metrics:
     """Renders the metrics of one gateway.
 
@@ -85,6 +93,7 @@ class Metrics:
         rolled_up: whether `quality.rollup_series` is on, asked at each scrape.
         queue, retries: where requests wait, and how often was tried again; None: the series are left out.
         outcomes: who counts outcomes and receipts; None: the series are left out.
+        process: what the operating system says; None: of this process.
     """
 
     def __init__(
@@ -99,6 +108,7 @@ class Metrics:
         queue: Queue | None = None,
         retries: Retries | None = None,
         outcomes: OutcomeSource | None = None,
+        process: ProcessFigures | None = None,
     ) -> None:
         self._fleet = fleet
         self._counters = counters
@@ -109,7 +119,7 @@ class Metrics:
         self._queue = queue
         self._retries = retries
         self._outcomes = outcomes
-        self._process = ProcessCollector(registry=None)
+        self._process = process or ProcessCollector(registry=None)
         self._registry = CollectorRegistry()
         self._registry.register(self)
 
@@ -250,7 +260,7 @@ def _by_model(views: tuple[BackendView, ...]) -> Metric:
     return family
 
 
-def _process_metrics(process: ProcessCollector) -> Iterator[Metric]:
+def _process_metrics(process: ProcessFigures) -> Iterator[Metric]:
     known = {each.name.removesuffix("_total"): each for each in table.PROCESS_METRICS}
     for family in process.collect():
         if family.name in known:

@@ -9,6 +9,8 @@ from nexus import __version__
 from nexus.app.gateway import Gateway
 from nexus.app.workers.attempts import AttemptLog
 from nexus.app.workers.counting import CountsBook
+from nexus.app.workers.facts import FactsBook, read_facts
+from nexus.app.workers.limits import NotedBuckets
 from nexus.app.workers.news import BreakerNews
 from nexus.backends.prices import PriceList
 from nexus.config.model import Config
@@ -16,6 +18,8 @@ from nexus.core.backend import Backend
 from nexus.core.clock import Clock
 from nexus.proxy.upstream import UpstreamPool
 from nexus.resilience.breaker_config import BreakerState
+from nexus.server.elsewhere import Elsewhere
+from nexus.server.rate_limits import Buckets, RateLimitSettings
 from nexus.telemetry.counters import TrafficCounters
 from nexus.telemetry.histogram import StageTimes
 from nexus.telemetry.logging import ProcessLog
@@ -41,14 +45,25 @@ class WorkerGateway(Gateway):
         process_log: ProcessLog,
         index: int,
         leads: bool,
+        elsewhere: Elsewhere,
     ) -> None:
         self.leads = leads
         self.following = False
         self.breakers: list[BreakerNews] = []
         self.forgiven: list[tuple[str, str]] = []
+        self.buckets: NotedBuckets | None = None
+        self.facts = FactsBook(lambda: read_facts(self.retries, self.queue, self._losses, self.outcomes))
         self._sum = TrafficCounters()
         self._sum_stages = StageTimes()
-        super().__init__(config, backends, clock=clock, pool=pool, prices=prices, process_log=process_log)
+        super().__init__(
+            config,
+            backends,
+            clock=clock,
+            pool=pool,
+            prices=prices,
+            process_log=process_log,
+            elsewhere=elsewhere,
+        )
         self.log = AttemptLog(self.learner)
         self.forwarder.context.watch = self.log
         self.book = CountsBook(self.counters, self.stages)
@@ -88,16 +103,22 @@ class WorkerGateway(Gateway):
     def _metrics(self) -> Metrics:
         return _SharedMetrics(
             self._shown,
+            self.facts,
             fleet=self.fleet,
             counters=self._sum,
             stages=self._sum_stages,
-            losses=self._losses,
+            losses=(self.facts,),
             version=__version__,
             rolled_up=lambda: self._config.quality.rollup_series,
-            queue=self.queue,
-            retries=self.retries,
-            outcomes=self.outcomes,
+            queue=self.facts,
+            retries=self.facts,
+            outcomes=self.facts if self.outcomes is not None else None,
+            process=self.facts,
         )
+
+    def _buckets(self, settings: RateLimitSettings) -> Buckets:
+        self.buckets = NotedBuckets(settings)
+        return self.buckets
 
     def _probe(self) -> None:
         if self.leads:
@@ -123,13 +144,15 @@ class WorkerGateway(Gateway):
 
 
 class _SharedMetrics(Metrics):
-    """Metrics whose counters are summed up anew at each scrape."""
+    """Metrics that are summed up anew at each scrape."""
 
-    def __init__(self, refresh: Callable[[], object], **parts: Any) -> None:
+    def __init__(self, refresh: Callable[[], object], facts: FactsBook, **parts: Any) -> None:
         self._refresh = refresh
+        self._facts = facts
         super().__init__(**parts)
 
     def collect(self) -> Iterator[Metric]:
         """All families as of now."""
         self._refresh()
+        self._facts.refresh()
         yield from super().collect()

@@ -80,7 +80,7 @@ class Hub:
             member.send(message)
 
     def ask(self, sender: int, number: int, body: bytes) -> None:
-        """Put a question to all others; the first answer that says something counts."""
+        """Put a question to all others."""
         others = {index for index, each in self._members.items() if index != sender and each.informed}
         if not others:
             self._members[sender].send(Answer(sender, number, b""))
@@ -90,15 +90,13 @@ class Hub:
             self._members[index].send(Ask(sender, number, body))
 
     def answer(self, sender: int, asker: int, number: int, body: bytes) -> None:
-        """Pass on an answer; an empty one once nobody is left who could know more."""
+        """Pass on an answer that says something; an empty one follows once all have answered."""
         key = (asker, number)
-        if key not in self._asked:
+        if sender not in self._asked.get(key, ()):
             return
-        if not body:
-            self._settle(key, sender)
-            return
-        del self._asked[key]
-        self._members[asker].send(Answer(asker, number, body))
+        if body:
+            self._members[asker].send(Answer(asker, number, body))
+        self._settle(key, sender)
 
     def tell_all(self, message: Message) -> None:
         """Say the same to every worker."""

@@ -82,7 +82,7 @@ class Ask(Struct, frozen=True, array_like=True, tag=9):
 
 
 class Answer(Struct, frozen=True, array_like=True, tag=10):
-    """An answer to `sender`'s question `number`; empty: nothing is known."""
+    """An answer to `sender`'s question `number`. Empty: nothing is known; to who asked: that was all."""
 
     sender: int
     number: int

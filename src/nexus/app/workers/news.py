@@ -6,10 +6,12 @@ Moments are readings of the monotonic clock, which all processes of one machine 
 import msgspec
 from msgspec import Struct
 
+from nexus.app.workers.facts import Facts
 from nexus.core.backend import Backend, ModelInfo
 from nexus.core.fleet import BackendStatus
 from nexus.quality.history import AgentHistory
 from nexus.resilience.breaker_config import BreakerState
+from nexus.state.spend import MonthSpend
 
 
 class Measured(Struct, frozen=True, array_like=True, gc=False):
@@ -112,7 +114,10 @@ class BreakerNews(Struct, frozen=True, array_like=True, gc=False):
 
 
 class News(Struct, omit_defaults=True, gc=False):
-    """One batch. `pending` has the attempts under way, by backend, where their number changed."""
+    """One batch. `pending` has the attempts under way, by backend, where their number changed.
+
+    `granted` are the requests that rate limits let through, by bucket.
+    """
 
     breakers: list[BreakerNews] = []
     forgiven: list[tuple[str, str]] = []
@@ -121,10 +126,16 @@ class News(Struct, omit_defaults=True, gc=False):
     pending: dict[str, int] = {}
     standings: list[Standing] = []
     counts: Counts | None = None
+    granted: dict[str, int] = {}
+    spend: MonthSpend | None = None
+    facts: Facts | None = None
 
     def __bool__(self) -> bool:
         return bool(
             self.counts
+            or self.granted
+            or self.spend
+            or self.facts
             or self.backends
             or self.pending
             or self.breakers
@@ -137,7 +148,9 @@ class News(Struct, omit_defaults=True, gc=False):
 class Scene(Struct, gc=False):
     """All that a worker knows, for one that begins.
 
-    `found` are the backends where they were discovered. `pending` is by worker and backend.
+    `found` are the backends where they were discovered. `pending` is by worker and backend, `spends` and
+    `facts` by worker; `gone` are the facts of those that have ended. `filling` has the seconds until each
+    bucket of the rate limits is full.
     """
 
     found: tuple[Backend, ...]
@@ -146,6 +159,10 @@ class Scene(Struct, gc=False):
     history: list[AgentHistory]
     pending: dict[int, dict[str, int]]
     counts: Counts | None
+    filling: dict[str, float]
+    spends: dict[int, MonthSpend]
+    facts: dict[int, Facts]
+    gone: Facts
 
 
 encoder = msgspec.msgpack.Encoder()

@@ -19,9 +19,12 @@ from nexus.app.serving import (
     find_backends,
     settle_memory,
 )
+from nexus.app.workers.asking import Asker
 from nexus.app.workers.gateway import WorkerGateway
 from nexus.app.workers.link import LineClosedError, Link, first_message, open_link
 from nexus.app.workers.messages import (
+    Answer,
+    Ask,
     Batch,
     Failed,
     Found,
@@ -120,6 +123,7 @@ class _Worker:
         self._pool = UpstreamPool(loop, batch, self._clock, self._config.timeouts.connect_seconds)
         self._fetch = PoolFetch(self._pool)
         self._prices = PriceList(self._clock)
+        self._asker = Asker(welcome.index, link.send)
 
     async def serve(self, scene: Scene | None) -> None:
         """Serve until told to stop. `scene` is what the others know, None for the first worker."""
@@ -168,6 +172,7 @@ class _Worker:
             process_log=self._process_log,
             index=self._index,
             leads=scene is None,
+            elsewhere=self._asker,
         )
         return self._made
 
@@ -187,6 +192,10 @@ class _Worker:
                     sharing.paint(target)
                 case Gone(index=index):
                     sharing.forget(index)
+                case Ask():
+                    self._asker.take_question(message)
+                case Answer():
+                    self._asker.take_answer(message)
                 case Lead():
                     gateway.lead()
                 case Reload():

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from nexus.app.workers.attempts import AttemptIntake, sum_up
+from nexus.app.workers.facts import Facts
 from nexus.app.workers.gateway import WorkerGateway
 from nexus.app.workers.messages import Batch, Message, Picture
 from nexus.app.workers.news import (
@@ -17,7 +18,9 @@ from nexus.app.workers.pending import PendingBook
 from nexus.core.backend import Backend
 from nexus.core.clock import Clock
 from nexus.core.fleet import BackendView
+from nexus.state.spend import MonthSpend
 
+_FACTS_SECONDS = 0.5
 TELL_SECONDS = 0.025
 """Time between two batches."""
 
@@ -49,6 +52,10 @@ class Sharing:
         self._intake = AttemptIntake(
             gateway.store, gateway.learner, gateway.fast_path, gateway.monitor, clock
         )
+        self._clock = clock
+        self._facts_due = clock.monotonic()
+        self._spend = gateway.spend.standing()
+        self._spends: dict[int, MonthSpend] = {}
         self._standings: dict[str, Standing] = {}
         self._version = -1
 
@@ -67,6 +74,9 @@ class Sharing:
             pending=self._pending.take(snapshot.backends),
             standings=self._changed_standings() if gateway.leads else [],
             counts=gateway.book.take(),
+            granted=gateway.buckets.granted() if gateway.buckets is not None else {},
+            spend=self._changed_spend(),
+            facts=self._due_facts(),
         )
         if news:
             self._send(Batch(self._index, encoder.encode(news)))
@@ -88,12 +98,16 @@ class Sharing:
         self._intake.take_backends(news.backends, gateway.fleet.snapshot)
         if news.counts is not None:
             gateway.book.hear(news.counts)
+        self._take_rest(sender, news)
         if gateway.queue.depth:
             for backend_id in news.pending:
                 gateway.queue.freed(backend_id)
 
     def forget(self, sender: int) -> None:
         """Another worker has ended: what it had under way is gone."""
+        self._spends.pop(sender, None)
+        self._gateway.spend.forget(sender)
+        self._gateway.facts.forget(sender)
         used = self._pending.forget(sender, self._gateway.fleet.snapshot.backends)
         for backend_id in used:
             self._gateway.queue.freed(backend_id)
@@ -102,6 +116,8 @@ class Sharing:
         """Send all we know for a worker that begins."""
         self.tell()
         gateway = self._gateway
+        facts, gone = gateway.facts.everything(self._index)
+        buckets = gateway.buckets
         views = gateway.fleet.snapshot.backends
         scene = Scene(
             found=self._found,
@@ -110,6 +126,10 @@ class Sharing:
             history=gateway.store.history(),
             pending=self._pending.everything(self._index),
             counts=gateway.book.everything(),
+            filling=buckets.filling(self._clock.monotonic()) if buckets is not None else {},
+            spends={**self._spends, self._index: gateway.spend.standing()},
+            facts=facts,
+            gone=gone,
         )
         self._send(Picture(target, encoder.encode(scene)))
 
@@ -124,6 +144,38 @@ class Sharing:
             self._pending.hear(sender, numbers, gateway.fleet.snapshot.backends)
         if scene.counts is not None:
             gateway.book.hear(scene.counts)
+        if gateway.buckets is not None:
+            gateway.buckets.begin(scene.filling, self._clock.monotonic())
+        for sender, spend in scene.spends.items():
+            gateway.spend.hear(sender, spend)
+        self._spends.update(scene.spends)
+        gateway.facts.begin(scene.facts, scene.gone)
+
+    def _take_rest(self, sender: int, news: News) -> None:
+        gateway = self._gateway
+        if news.granted and gateway.buckets is not None:
+            now = self._clock.monotonic()
+            for name, requests in news.granted.items():
+                gateway.buckets.hear(name, requests, now)
+        if news.spend is not None:
+            self._spends[sender] = news.spend
+            gateway.spend.hear(sender, news.spend)
+        if news.facts is not None:
+            gateway.facts.hear(sender, news.facts)
+
+    def _changed_spend(self) -> MonthSpend | None:
+        standing = self._gateway.spend.standing()
+        if standing == self._spend:
+            return None
+        self._spend = standing
+        return standing
+
+    def _due_facts(self) -> Facts | None:
+        now = self._clock.monotonic()
+        if now < self._facts_due:
+            return None
+        self._facts_due = now + _FACTS_SECONDS
+        return self._gateway.facts.read()
 
     # --- the checks of the worker that leads
 

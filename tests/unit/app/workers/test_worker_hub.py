@@ -85,7 +85,7 @@ def test_when_the_only_painter_ends_the_next_worker_is_the_first():
     assert hub.leader == 0
 
 
-def test_the_first_answer_that_says_something_counts():
+def test_answers_that_say_something_are_passed_on_and_then_their_end():
     hub = Hub()
     boxes = [Inbox(hub, index) for index in (1, 2, 3)]
     hub.picture(1, 2, b"")
@@ -98,7 +98,7 @@ def test_the_first_answer_that_says_something_counts():
     assert boxes[0].take() == []
     hub.answer(3, 1, 5, b"me")
     hub.answer(3, 1, 5, b"me again")
-    assert boxes[0].take() == [Answer(1, 5, b"me")]
+    assert boxes[0].take() == [Answer(1, 5, b"me"), Answer(1, 5, b"")]
 
 
 @pytest.mark.parametrize("ending", [2, 1])

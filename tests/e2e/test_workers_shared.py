@@ -1,0 +1,93 @@
+"""What a client sees of two workers: one limit, one memory of requests, one set of metrics."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from nexus.testing import FaultyBackend, GatewayProcess
+from tests.e2e.gateway_client import backend, chat
+from tests.e2e.worker_desks import Desks, kill_oldest_worker
+
+CONFIG = """
+[server]
+workers = 2
+[logging]
+format = "json"
+"""
+LIMIT = """
+[rate_limit]
+enabled = true
+per_second = 0.01
+burst = 20
+max_wait_seconds = 0
+scope = "global"
+"""
+
+
+@pytest.fixture
+def one() -> Iterator[FaultyBackend]:
+    with FaultyBackend() as upstream:
+        yield upstream
+
+
+@pytest.fixture
+def gateway(one: FaultyBackend) -> Iterator[GatewayProcess]:
+    with GatewayProcess(CONFIG + backend("one", one.url, models=["m"])) as process:
+        yield process
+
+
+def test_any_worker_knows_a_request_and_takes_what_became_of_it(gateway):
+    """The other worker shows a request, resolves its call, and says so when it is asked again."""
+    with Desks(gateway) as desks:
+        traces = [desks[0].chat(chat()).headers["x-nexus-trace-id"] for _ in range(3)]
+        shown = desks[1].get(f"/v1/requests/{traces[0]}")
+        assert shown.status == 200
+        assert shown.json["attempts"][0]["backend"] == "one"
+        assert shown.json["receipt"] is None
+        accepted = {"trace_id": traces[0], "outcome": "accepted"}
+        taken = desks[1].post("/v1/outcomes", accepted)
+        assert taken.json["results"] == [{"trace_id": traces[0], "applied": True}]
+        assert desks[1].get(f"/v1/requests/{traces[0]}").json["receipt"]["signal"] == "explicit"
+        own = desks[1].chat(chat()).headers["x-nexus-trace-id"]
+        several = [{"trace_id": each, "outcome": "rejected"} for each in (traces[1], "nobody's", own)]
+        results = desks[1].post("/v1/outcomes", {"outcomes": several}).json["results"]
+        assert [each["applied"] for each in results] == [True, False, True]
+        assert results[1]["reason"] == "unknown trace"
+        assert desks[0].post("/v1/outcomes", {"trace_id": "nobody's", "outcome": "accepted"}).status == 404
+        assert desks[0].get("/v1/requests/nobody").status == 404
+
+
+def test_a_rate_limit_holds_over_both_workers(gateway):
+    """What one worker has granted the other no longer grants; only what crosses on the way is too much."""
+    gateway.configure(LIMIT + gateway.toml, hang_up=True)
+    with Desks(gateway) as desks:
+        for desk in desks:
+            desk.wait_for(lambda _, at=desk: "x-ratelimit-limit-requests" in at.chat(chat("none")).headers)
+        statuses = [desks[at % 2].chat(chat()).status for at in range(60)]
+        granted = statuses.count(200)
+        assert 10 < granted <= 30, statuses
+        desks[0].wait_for(lambda _: desks[0].chat(chat()).status == desks[1].chat(chat()).status == 429)
+
+
+def test_metrics_are_those_of_all_workers_and_never_fall(gateway):
+    """Outcomes and processor time add up, also over a worker that was killed."""
+    outcomes, seconds = "nexus_outcomes_total", "process_cpu_seconds_total"
+    with Desks(gateway) as desks:
+        for desk in desks:
+            for _ in range(2):
+                trace_id = desk.chat(chat()).headers["x-nexus-trace-id"]
+                desk.post("/v1/outcomes", {"trace_id": trace_id, "outcome": "accepted"})
+        for desk in desks:
+            desk.wait_for(lambda _, at=desk: _reading(at, outcomes) == 4)
+        before = _reading(desks[0], seconds)
+        assert before > 0.5, "two workers have started"
+    kill_oldest_worker(gateway)
+    with Desks(gateway) as desks:
+        assert [desk.worker for desk in desks] == [2, 3]
+        for desk in desks:
+            desk.wait_for(lambda _, at=desk: _reading(at, outcomes) == 4 and _reading(at, seconds) >= before)
+
+
+def _reading(desk, name: str) -> float:
+    lines = desk.get("/metrics").body.decode().splitlines()
+    return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith((name + " ", name + "{")))
