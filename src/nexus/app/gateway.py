@@ -12,7 +12,7 @@ from nexus.app.learning import Learning
 from nexus.app.outcomes import Outcomes
 from nexus.app.patience import FirstTokenPatience
 from nexus.app.quality_history import QualityHistory
-from nexus.app.recorders import log_status, record_evidence, record_quality, record_spend
+from nexus.app.recorders import log_status, record_affinity, record_evidence, record_quality, record_spend
 from nexus.backends.health import HealthMonitor
 from nexus.backends.prices import PriceList
 from nexus.backends.registry import Fleet
@@ -35,6 +35,7 @@ from nexus.quality import QualityMetricsStore
 from nexus.quality.learner import AttemptLearner
 from nexus.quality.loop import QualityLoop
 from nexus.resilience.breaker_config import BreakerState
+from nexus.routing.affinity import PrefixAffinity
 from nexus.routing.pipeline import Router
 from nexus.server.asgi import AsgiBridge
 from nexus.server.control import control_plane
@@ -103,6 +104,7 @@ class Gateway:
         self.fast_path = self._fast_path(rng)
         self._prober = Prober(self.fleet, self.fast_path, pool, clock, lambda each: dialect_for(each.type))
         self.recovery = self._recovery(rng)
+        self._affinity = PrefixAffinity()
         self.router = self._router(rng)
         self.retries = RetryBudget(config.retry, rng)
         self.queue = _waiting_room(config, clock, self.counters)
@@ -168,6 +170,7 @@ class Gateway:
             tuning=self._tuning,
             queueing=config.queue.enabled,
             chooser=self.choosing.chooser if config.outcomes.enabled else None,
+            affinity=self._affinity,
         )
 
     def _metrics(self) -> Metrics:
@@ -234,6 +237,7 @@ class Gateway:
                     self.counters.record_request,
                     self.request_log.record_request,
                     self.recent.record_request,
+                    record_affinity(self._affinity),
                     *((self.outcomes.record_request,) if self.outcomes is not None else ()),
                 ),
                 listener=self.outcomes.conversations if self.outcomes is not None else None,

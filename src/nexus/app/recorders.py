@@ -5,12 +5,15 @@ from collections.abc import Callable
 
 from nexus.backends.health import HealthMonitor
 from nexus.backends.registry import StatusChange
+from nexus.core.decision import Decision
 from nexus.core.fleet import BackendStatus
-from nexus.core.outcome import AttemptOutcome, AttemptResult
+from nexus.core.outcome import AttemptOutcome, AttemptResult, RequestOutcome
 from nexus.quality import QualityMetricsStore
+from nexus.routing.affinity import PrefixAffinity
 from nexus.state.spend import SpendStore
 
 AttemptRecorder = Callable[[AttemptOutcome], None]
+RequestRecorder = Callable[[RequestOutcome, Decision | None], None]
 _CLIENT_ERROR = 400
 _SUCCESS = AttemptResult.SUCCESS  # members of an enumeration are looked up slowly
 _log = logging.getLogger("nexus.app")
@@ -54,6 +57,17 @@ def record_spend(spend: SpendStore) -> AttemptRecorder:
     def record(outcome: AttemptOutcome) -> None:
         if outcome.cost_usd:
             spend.add(outcome.cost_usd)
+
+    return record
+
+
+def record_affinity(affinity: PrefixAffinity) -> RequestRecorder:
+    """Remember which backend has the beginning of a prompt cached now."""
+
+    def record(outcome: RequestOutcome, _decision: Decision | None) -> None:
+        request, served = outcome.request, outcome.served
+        if served is not None and (request.prefixes or request.session):
+            affinity.remember(request, served.model, served.backend_id, served.ended_at)
 
     return record
 

@@ -73,6 +73,11 @@ class RoutingConfig(Section):
         live=True,
         example='{ "llama3:70b" = ["llama3:8b"] }',
     )
+    prefix_affinity: bool = setting(
+        True,
+        "Whether `expected_time` prefers the backend that has the beginning of the prompt cached.",
+        live=True,
+    )
     auto_models: Names = setting(
         ("*",),
         "Globs over the names of the models that `auto` may choose among.",

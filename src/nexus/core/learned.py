@@ -66,6 +66,7 @@ class ExpectedTimeSettings(Struct, frozen=True, kw_only=True):
         priority_tolerance: a lower priority number goes first while it costs at most this times the best.
         exact_up_to, sample: up to this many candidates all are compared, else this many of them.
         noise: relative random change of each cost, against herds of several gateways.
+        cached_cost: cost of a prompt that a backend has cached as a whole, as a share of that of a new one.
     """
 
     first_guess: float = 0.5
@@ -101,6 +102,7 @@ class ExpectedTimeSettings(Struct, frozen=True, kw_only=True):
     exact_up_to: int = 16
     sample: int = 8
     noise: float = 0.02
+    cached_cost: float = 0.4
 
 
 class LengthLine:

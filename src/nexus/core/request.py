@@ -58,7 +58,8 @@ class Constraints(Struct, frozen=True, gc=False):
 class Request(Struct, frozen=True):
     """One request at an inference endpoint, without what it says: the body travels beside it as bytes.
 
-    `received_at` is a monotonic reading in seconds.
+    `received_at` is a monotonic reading in seconds. `prefixes` are keys of ever longer beginnings of the
+    prompt, shortest first; a short prompt has none.
     """
 
     trace_id: str
@@ -72,3 +73,4 @@ class Request(Struct, frozen=True):
     session: str | None = None
     project: str | None = None
     client: str = ""
+    prefixes: tuple[int, ...] = ()

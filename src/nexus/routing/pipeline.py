@@ -12,6 +12,7 @@ from nexus.core.decision import Decision, RejectCause, Verdict
 from nexus.core.fleet import FleetSnapshot
 from nexus.core.learned import ExpectedTimeSettings
 from nexus.core.request import Request
+from nexus.routing.affinity import PrefixAffinity
 from nexus.routing.auto import Chosen, choose
 from nexus.routing.explanation import explain
 from nexus.routing.intent import Intent, Reconciler
@@ -22,7 +23,7 @@ from nexus.routing.reconcilers.privacy import PrivacyReconciler
 from nexus.routing.reconcilers.quality import QualityReconciler
 from nexus.routing.reconcilers.scheduler import SchedulerReconciler
 from nexus.routing.reconcilers.tier import TierReconciler
-from nexus.routing.strategies.table import strategy_for
+from nexus.routing.strategies.table import Means, strategy_for
 
 _log = logging.getLogger("nexus.routing")
 _ROUTE = Verdict.ROUTE  # members of an enumeration are looked up slowly
@@ -51,6 +52,7 @@ class Router:
         tuning: the constants of `expected_time`, the same that the learner has; None are the defaults.
         queueing: whether requests can wait. If not, learned limits only steer: they never make one wait.
         chooser: ranks models for requests that leave the model open; None: `auto` is an unknown name.
+        affinity: who has which prompt cached; None: every prompt is taken for new.
     """
 
     def __init__(
@@ -65,7 +67,9 @@ class Router:
         tuning: ExpectedTimeSettings | None = None,
         queueing: bool = False,
         chooser: ModelChooser | None = None,
+        affinity: PrefixAffinity | None = None,
     ) -> None:
+        self._affinity = affinity
         self._rng = rng
         self._tuning = tuning or ExpectedTimeSettings()
         self._queueing = queueing
@@ -78,7 +82,7 @@ class Router:
         """Replace the settings; turns start anew. A decision under way is not touched."""
         breakers = breaker.enabled
         tuning = self._tuning
-        strategy = strategy_for(routing, quality, tuning, self._rng)
+        strategy = strategy_for(Means(routing, quality, tuning, self._rng, self._affinity))
         self._stages: tuple[Reconciler, ...] = (
             RequestAnalyzer(),
             PrivacyReconciler(),

@@ -6,6 +6,7 @@ from nexus.proxy.forward import Forwarder
 from nexus.server.body import BodyError, read_body
 from nexus.server.edge import ClientConnection, EdgeContext, Incoming
 from nexus.server.hints import Hints, flexible, is_json, read_hints, wrong_hint
+from nexus.server.prefixes import prefix_keys
 
 PATHS = {
     b"/v1/chat/completions": Surface.CHAT,
@@ -13,6 +14,7 @@ PATHS = {
     b"/v1/embeddings": Surface.EMBEDDING,
 }
 _JSON = b"application/json"
+_LONG = 1024
 # Members of an enumeration are looked up slowly.
 _NORMAL = Priority.NORMAL
 _UNCONSTRAINED = Constraints()
@@ -101,6 +103,7 @@ def make_request(
             None,
             None,
             client,
+            prefix_keys(body) if len(body) >= _LONG else (),
         )
     return Request(
         trace_id,
@@ -114,4 +117,5 @@ def make_request(
         session=hints.session,
         project=hints.project,
         client=client,
+        prefixes=prefix_keys(body),
     )

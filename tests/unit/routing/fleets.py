@@ -11,6 +11,7 @@ from nexus.core.fleet import BackendLive, BackendStatus, BackendView, FleetSnaps
 from nexus.core.learned import ExpectedTimeSettings
 from nexus.core.quality import AgentQualityMetrics, QualityView
 from nexus.core.request import Constraints, Needs, Request, Surface
+from nexus.routing.affinity import PrefixAffinity
 from nexus.routing.pipeline import Router
 
 NOW = 1000.0
@@ -134,6 +135,7 @@ def router(
     timer: Any = None,
     tuning: ExpectedTimeSettings | None = None,
     queueing: bool = False,
+    affinity: PrefixAffinity | None = None,
     **routing: Any,
 ) -> Router:
     """A router with these `[routing]` settings; `smart` unless they say otherwise: its scores are exact."""
@@ -148,6 +150,7 @@ def router(
         rng=Random(seed),
         stage_observer=observer,
         tuning=tuning,
+        affinity=affinity,
         queueing=queueing,
         **extra,
     )

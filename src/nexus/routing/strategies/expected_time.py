@@ -1,6 +1,6 @@
 """`expected_time`: where the expected time to a successful first token is least.
 
-    cost = f(L) · slowness · (pending + 1) / limit · (1 + penalty) / ramp / budget · noise
+    cost = f(L) · slowness · (pending + 1) / limit · (1 + penalty) / ramp / budget · noise · affinity
     penalty = min(most, max(0, odds(e) - odds(q)) · failure_cost / (min(f(L), usual f) · median slowness))
 
 f(L) is the model's line over the prompt's length, e a lower bound of the backend's recent share of failures,
@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from random import Random
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from nexus.core.decision import Candidate
 from nexus.core.learned import (
@@ -23,6 +24,7 @@ from nexus.core.learned import (
     carried_limit,
     slowness_now,
 )
+from nexus.routing.affinity import PrefixAffinity
 from nexus.routing.intent import Intent
 from nexus.routing.plan import NO_LIMIT, Option
 from nexus.routing.strategies.protocol import estimated_cost
@@ -40,8 +42,16 @@ class ExpectedTime:
     costs differ by no more than the noise the choice is left to chance.
     """
 
-    def __init__(self, settings: ExpectedTimeSettings, rng: Random, *, quality: bool = True) -> None:
+    def __init__(
+        self,
+        settings: ExpectedTimeSettings,
+        rng: Random,
+        *,
+        quality: bool = True,
+        affinity: PrefixAffinity | None = None,
+    ) -> None:
         self._settings = settings
+        self._affinity = affinity
         self._rng = rng
         # With quality switched off no measured failure may move a score.
         self._penalise = quality
@@ -58,16 +68,45 @@ class ExpectedTime:
         settings = self._settings
         if len(options) == 1:
             return self._weigh(intent, options)
+        warm = self._warm(intent, options)
         mixed = _differ_in_priority(options)
         if len(options) <= settings.exact_up_to or mixed or intent.preview:
-            return self._sorted(self._weigh(intent, options), mixed=mixed)
+            return self._sorted(self._weigh(intent, options), warm, mixed=mixed)
         order = self._rng.sample(range(len(options)), len(options))
+        if warm is not None:
+            # The one that has the prompt cached is always compared.
+            order.remove(warm.index)
+            order.insert(0, warm.index)
         compared = [options[index] for index in order[: settings.sample]]
-        ranked = self._sorted(self._weigh(intent, compared), mixed=False)
+        ranked = self._sorted(self._weigh(intent, compared), warm, mixed=False)
         ranked.extend(_unweighed(intent, options[index]) for index in order[settings.sample :])
         return ranked
 
-    def _sorted(self, candidates: list[Candidate], *, mixed: bool) -> list[Candidate]:
+    def _warm(self, intent: Intent, options: Sequence[Option]) -> "_Warm | None":
+        """Who has the beginning of the prompt cached, if that is one of these."""
+        request = intent.request
+        if self._affinity is None or not (request.prefixes or request.session):
+            return None
+        found = self._affinity.find(request, options[0].model, intent.now)
+        if found is None:
+            return None
+        backend_id, share = found
+        for index, option in enumerate(options):
+            if option.backend_id == backend_id:
+                return _Warm(index, backend_id, share)
+        return None
+
+    def _favour(self, candidate: Candidate, share: float) -> Candidate:
+        """The candidate with the cost lowered by the share of the prompt that it has cached."""
+        factor = 1.0 - (1.0 - self._settings.cached_cost) * share
+        terms = (*candidate.terms, ("affinity", factor))
+        return replace(candidate, score=candidate.score * factor, terms=terms)
+
+    def _sorted(self, candidates: list[Candidate], warm: "_Warm | None", *, mixed: bool) -> list[Candidate]:
+        if warm is not None:
+            for index, candidate in enumerate(candidates):
+                if candidate.view.backend.id == warm.backend_id:
+                    candidates[index] = self._favour(candidate, warm.share)
         candidates.sort(key=_score, reverse=True)
         if not mixed:
             return candidates
@@ -112,6 +151,14 @@ class ExpectedTime:
                     share = min(_MOST_SHARE, lower_bound(failures, count, settings.confidence))
             shares.append(share)
         return shares, min(_MOST_SHARE, total / len(pairs))
+
+
+class _Warm(Struct, frozen=True, gc=False):
+    """Who has a share of the prompt cached, and its place among the options."""
+
+    index: int
+    backend_id: str
+    share: float
 
 
 class CostTerms(Struct, frozen=True, gc=False):

@@ -3,8 +3,11 @@
 from collections.abc import Callable, Mapping
 from random import Random
 
+from msgspec import Struct
+
 from nexus.config.model import QualitySettings, RoutingConfig
 from nexus.core.learned import ExpectedTimeSettings
+from nexus.routing.affinity import PrefixAffinity
 from nexus.routing.strategies.expected_time import ExpectedTime
 from nexus.routing.strategies.priority_only import PriorityOnly
 from nexus.routing.strategies.protocol import Strategy
@@ -12,21 +15,31 @@ from nexus.routing.strategies.random_order import RandomOrder
 from nexus.routing.strategies.round_robin import RoundRobin
 from nexus.routing.strategies.smart import Smart
 
-StrategyMaker = Callable[[RoutingConfig, QualitySettings, ExpectedTimeSettings, Random], Strategy]
 
-STRATEGIES: Mapping[str, StrategyMaker] = {
-    "expected_time": lambda _routing, quality, tuning, rng: ExpectedTime(
-        tuning, rng, quality=quality.enabled
+class Means(Struct, frozen=True):
+    """What strategies are made with. `affinity` knows who has which prompt cached, None: nobody looks."""
+
+    routing: RoutingConfig
+    quality: QualitySettings
+    tuning: ExpectedTimeSettings
+    rng: Random
+    affinity: PrefixAffinity | None = None
+
+
+STRATEGIES: Mapping[str, Callable[[Means], Strategy]] = {
+    "expected_time": lambda means: ExpectedTime(
+        means.tuning,
+        means.rng,
+        quality=means.quality.enabled,
+        affinity=means.affinity if means.routing.prefix_affinity else None,
     ),
-    "smart": lambda routing, quality, _tuning, rng: Smart(routing.weights, quality, rng),
-    "round_robin": lambda _routing, _quality, _tuning, rng: RoundRobin(rng),
-    "priority_only": lambda _routing, _quality, _tuning, rng: PriorityOnly(rng),
-    "random": lambda _routing, _quality, _tuning, rng: RandomOrder(rng),
+    "smart": lambda means: Smart(means.routing.weights, means.quality, means.rng),
+    "round_robin": lambda means: RoundRobin(means.rng),
+    "priority_only": lambda means: PriorityOnly(means.rng),
+    "random": lambda means: RandomOrder(means.rng),
 }
 
 
-def strategy_for(
-    routing: RoutingConfig, quality: QualitySettings, tuning: ExpectedTimeSettings, rng: Random
-) -> Strategy:
+def strategy_for(means: Means) -> Strategy:
     """The configured strategy, ready for use."""
-    return STRATEGIES[routing.strategy](routing, quality, tuning, rng)
+    return STRATEGIES[means.routing.strategy](means)
