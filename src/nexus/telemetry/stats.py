@@ -99,8 +99,8 @@ class ModelStats(Struct, frozen=True):
 class StatsDocument(Struct, frozen=True):
     """All of `/v1/stats`, ready for `msgspec.json.encode`.
 
-    `avg_queue_time_ms` is over the requests that waited for a free place. `worker` is the number of the process
-    that answers, left out where there is only one; the figures are those of all.
+    `avg_queue_time_ms` is over the requests that waited for a free place. `worker` is the number of the
+    process that answers, left out where there is only one; the figures are those of all.
     """
 
     version: str

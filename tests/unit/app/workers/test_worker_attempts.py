@@ -4,14 +4,15 @@ import random
 
 import msgspec
 import pytest
+from msgspec import structs
 
 from nexus.app.workers.attempts import AttemptIntake, AttemptLog, sum_up
 from nexus.app.workers.news import BackendNews, PairNews
 from nexus.backends.health import HealthMonitor
 from nexus.backends.registry import Fleet
-from nexus.core.backend import Backend, ModelInfo
+from nexus.core.backend import Backend
 from nexus.core.fleet import BackendLive, SpendMeter
-from nexus.core.learned import ExpectedTimeSettings, Flight
+from nexus.core.learned import ExpectedTimeSettings
 from nexus.core.outcome import AttemptOutcome, AttemptResult, FailureKind
 from nexus.proxy.fast_path import FastPath
 from nexus.quality import QualityMetricsStore
@@ -51,9 +52,19 @@ class Worker:
         now = self.clock.monotonic()
         flight = self.log.started(self.live(backend_id), "m", 100, stream=True, now=now)
         self.clock.advance(0.1)
-        fields = {"result": AttemptResult.SUCCESS, "status": 200, "ttft_ms": 80.0, "stream": True, **ending}
-        outcome = AttemptOutcome(
-            "t", backend_id, "m", ended_at=self.clock.monotonic(), latency_ms=100.0, **fields
+        outcome = structs.replace(
+            AttemptOutcome(
+                trace_id="t",
+                backend_id=backend_id,
+                model="m",
+                result=AttemptResult.SUCCESS,
+                ended_at=self.clock.monotonic(),
+                latency_ms=100.0,
+                status=200,
+                ttft_ms=80.0,
+                stream=True,
+            ),
+            **ending,
         )
         self.log.finished(flight, outcome)
         return outcome
@@ -61,7 +72,9 @@ class Worker:
     def told(self) -> tuple[list[PairNews], list[BackendNews]]:
         news = sum_up(self.log.take(), self.fleet.snapshot)
         kind = tuple[list[PairNews], list[BackendNews]]
-        return msgspec.msgpack.decode(msgspec.msgpack.encode(news), type=kind)
+        decoded: tuple[list[PairNews], list[BackendNews]]
+        decoded = msgspec.msgpack.decode(msgspec.msgpack.encode(news), type=kind)
+        return decoded
 
     def hear(self, news: tuple[list[PairNews], list[BackendNews]]) -> None:
         self.intake.take_pairs(news[0], self.fleet.snapshot)
@@ -162,16 +175,7 @@ def test_news_of_a_backend_that_is_not_here_is_ignored(clock):
     there = Worker(clock)
     there.hear(([PairNews("gone", "m", True, [1.0])], [BackendNews("gone", 1)]))
     assert there.evidence == []
-    assert (
-        sum_up([(Flight(*_flight(there)), _ended("gone"))], there.fleet.snapshot)[1][0].blocked_until == 0.0
-    )
-    assert there.fleet.set_models("gone", [ModelInfo("m")]) is False
-
-
-def _flight(worker: Worker) -> tuple[object, ...]:
-    worker.log.started(worker.live("a"), "m", 1, stream=True, now=0.0)
-    return (worker.live("a").learned["m"], 1, 0.0, 1.0, 1.0, 1, True)
-
-
-def _ended(backend_id: str) -> AttemptOutcome:
-    return AttemptOutcome("t", backend_id, "m", AttemptResult.RATE_LIMITED, 1.0, 1.0)
+    here = Worker(clock)
+    here.attempt("a", result=AttemptResult.RATE_LIMITED, status=429)
+    here.fleet.remove("a")
+    assert here.told()[1][0].blocked_until == 0.0
