@@ -51,6 +51,7 @@ from nexus.server.rate_limits import Buckets, RateLimiting, RateLimitSettings
 from nexus.server.root import RootSurface
 from nexus.server.service import Periodic, Service
 from nexus.server.stats import StatsSurface
+from nexus.server.suggestions import SuggestionsSurface
 from nexus.server.trace import TraceIds
 from nexus.state.spend import SpendStore
 from nexus.telemetry.counters import TrafficCounters
@@ -90,7 +91,7 @@ class Gateway:
         self.choosing = Choosing(config, rng)
         self.outcomes: Outcomes | None = None
         if config.outcomes.enabled:
-            self.outcomes = Outcomes(config, clock, receivers=(self.choosing.receive,))
+            self.outcomes = self._tracked(config)
             self.choosing.heed(self.outcomes.tracker.is_excluded)
         self.store = QualityMetricsStore(quality_config(config.quality), clock)
         self._quality_loop = QualityLoop(self.store, clock)
@@ -158,6 +159,9 @@ class Gateway:
             self.edge.posts = self._posts(config)
 
     # --- wiring
+
+    def _tracked(self, config: Config) -> Outcomes:
+        return Outcomes(config, self._clock, receivers=(self.choosing.receive,))
 
     def _router(self, rng: random.Random) -> Router:
         config = self._config
@@ -272,6 +276,7 @@ class Gateway:
                 elsewhere=self._elsewhere,
             ),
             OutcomesSurface(tracker, self._in_flight, self._elsewhere),
+            SuggestionsSurface(self.outcomes, self._elsewhere),
         )
         return EdgeContext(
             clock=self._clock,

@@ -62,9 +62,8 @@ class Outcomes:
             git_deadline_seconds=config.outcomes.git_deadline_seconds,
             receipts=self._receive,
         )
-        self.conversations: Conversations | None = None
-        if config.outcomes.implicit_signals:
-            self.conversations = Conversations(SignalReader(), self._resolve)
+        reader = self._make_reader() if config.outcomes.implicit_signals else None
+        self.conversations = Conversations(reader, self._resolve, self.tracker.attach_suggestions)
 
     # --- on the path of requests
 
@@ -144,6 +143,9 @@ class Outcomes:
             details=details,
         )
 
+    def _make_reader(self) -> SignalReader:
+        return SignalReader()
+
     def _resolve(self, trace_id: str, outcome: InferredOutcome, signal: str) -> SignalResult:
         return self.tracker.record_inferred_outcome(trace_id, outcome, signal=signal)
 
@@ -157,9 +159,8 @@ class Outcomes:
 
     def periodics(self) -> tuple[Periodic, ...]:
         """The background work."""
-        reading = () if self.conversations is None else (self.conversations.periodic(),)
         return (
-            *reading,
+            self.conversations.periodic(),
             Periodic("outcomes", _SWEEP_SECONDS, self.sweep),
             Periodic("profiles", _SAVE_SECONDS, self.save),
         )
@@ -183,6 +184,10 @@ class Outcomes:
             taken = self.tracker.sweep_pending(self._ttl, limit=_SWEEP_AT_ONCE)
             await asyncio.sleep(0)
 
+    async def settle(self) -> None:
+        """Read the answers that were given a moment ago."""
+        await self.conversations.settle()
+
     async def save(self) -> None:
         """Write profiles that changed, in another thread."""
         if self.tracker.is_dirty():
@@ -190,8 +195,7 @@ class Outcomes:
 
     async def stop(self) -> None:
         """Make receipts of all calls that ended, and write everything."""
-        if self.conversations is not None:
-            self.conversations.read_all()
+        self.conversations.read_all()
         while self.tracker.resolve_rest(_SWEEP_AT_ONCE):
             if self._writer is not None:
                 await self._writer.flush_async()
@@ -206,7 +210,7 @@ class Outcomes:
         if self._writer is not None:
             ledger = self._writer.figures()
             written, waiting, dropped = ledger.written, ledger.pending, ledger.dropped
-        unread = 0 if self.conversations is None else self.conversations.unread
+        unread = self.conversations.unread
         return OutcomeCounts(
             figures.resolutions, figures.pending, figures.abandoned, written, waiting, dropped, unread
         )

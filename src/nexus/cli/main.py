@@ -20,6 +20,7 @@ _VERBS = (
     "stats",
     "explain",
     "profiles",
+    "outcomes",
     "ledger",
     "completions",
 )

@@ -6,6 +6,8 @@ from enum import StrEnum
 
 from msgspec import Struct
 
+GIT_SIGNAL = "git"
+"""The name of what a repository shows, as it stands in receipts."""
 _EDITED = 0.7
 _REJECTED = 0.3
 

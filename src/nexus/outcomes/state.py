@@ -1,5 +1,7 @@
 """What a tracker holds, and the ways to look at it."""
 
+from collections.abc import Iterable
+
 from msgspec import Struct
 
 from nexus.core.clock import Clock
@@ -25,6 +27,8 @@ class TrackerFigures(Struct, frozen=True):
 class TrackerState(ProfileKeeper):
     """The calls that wait, the receipts, the models left out. Safe under threads."""
 
+    _git_deadline: float
+
     def __init__(self, clock: Clock | None, *, keeps_receipts: bool) -> None:
         super().__init__(clock)
         self._cooldowns = Cooldowns(self._monotonic)
@@ -47,6 +51,25 @@ class TrackerState(ProfileKeeper):
         """The receipt of a call, None unless it is one of the 5,000 resolved last."""
         with self._lock:
             return self._receipts.get(trace_id)
+
+    @property
+    def clock(self) -> Clock:
+        """The clock that everything here is timed by."""
+        return self._clock
+
+    @property
+    def git_deadline_seconds(self) -> float:
+        """How long calls with code suggestions wait for a repository to show them."""
+        return self._git_deadline
+
+    def renew_suggestions(self, trace_id: str, suggestions: Iterable[object]) -> bool:
+        """Replace what a waiting call suggested, after a check; False if it waits no more."""
+        with self._lock:
+            call = self._calls.held.get(trace_id)
+            if call is None:
+                return False
+            call.suggestions = tuple(suggestions)
+            return True
 
     def is_excluded(self, model_id: str) -> bool:
         """Whether the model is left out because of a rate limit."""

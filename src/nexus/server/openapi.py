@@ -10,6 +10,7 @@ from starlette.routing import Route
 
 from nexus import __version__
 from nexus.core.errors import ErrorBody
+from nexus.outcomes.code.wire import GivenVerdicts, ShownSuggestions
 from nexus.outcomes.shown import ShownProfiles
 from nexus.routing.explanation import Explanation
 from nexus.server.body import ChatBody, CompletionBody, EmbeddingBody
@@ -57,6 +58,21 @@ OPERATIONS = (
         "Say whether answers were any good",
         ShownResults,
         (GivenOutcome, GivenOutcomes),
+        (*_CONTROL_ERRORS, 404, 415),
+    ),
+    Operation(
+        "get",
+        "/v1/suggestions",
+        "Code that answers suggested, as fingerprints",
+        ShownSuggestions,
+        errors=(*_CONTROL_ERRORS, 404),
+    ),
+    Operation(
+        "post",
+        "/v1/suggestions",
+        "Say what a repository shows of it",
+        ShownResults,
+        (GivenVerdicts,),
         (*_CONTROL_ERRORS, 404, 415),
     ),
     Operation(

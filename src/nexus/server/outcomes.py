@@ -18,7 +18,8 @@ from nexus.server.answers import ApiError, json_response
 from nexus.server.elsewhere import Elsewhere, Nobody
 
 MAX_OUTCOMES = 1000
-_UNKNOWN = "unknown trace"
+UNKNOWN = "unknown trace"
+"""The reason of a result where nobody knows the call."""
 _TOPIC = "outcome"
 _MISSING = re.compile(r"missing required field `(\w+)`")
 _KNOWN = {
@@ -91,7 +92,7 @@ class OutcomesSurface:
                 *(self._unless_known(result, each) for result, (_, each) in zip(here, given, strict=True))
             )
         )
-        if alone and results[0].reason == _UNKNOWN:
+        if alone and results[0].reason == UNKNOWN:
             message = (
                 f"No call {results[0].trace_id[:64]} waits for an outcome; calls are known for a while only."
             )
@@ -113,11 +114,11 @@ class OutcomesSurface:
             return b""
         given = msgspec.json.decode(body, type=GivenOutcome)
         result = self._apply(self._tracker, given.trace_id, _outcome(given, ""))
-        return b"" if result.reason == _UNKNOWN else msgspec.json.encode(result)
+        return b"" if result.reason == UNKNOWN else msgspec.json.encode(result)
 
     async def _unless_known(self, result: ShownResult, given: GivenOutcome) -> ShownResult:
         """The result, or that of the process that knows the call."""
-        if result.reason != _UNKNOWN:
+        if result.reason != UNKNOWN:
             return result
         answers = await self._elsewhere.ask(_TOPIC, msgspec.json.encode(given))
         return msgspec.json.decode(answers[0], type=ShownResult) if answers else result
@@ -132,7 +133,7 @@ class OutcomesSurface:
         self, tracker: OutcomeTracker, trace_id: str, outcome: InferredOutcome | CodeOutcome
     ) -> ShownResult:
         result = _signal(tracker, trace_id, outcome)
-        if result.reason == _UNKNOWN:
+        if result.reason == UNKNOWN:
             request = self._in_flight(trace_id)
             if request is not None:
                 # The client knows the id from the head of a stream; its call is recorded when it ends.

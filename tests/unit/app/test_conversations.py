@@ -57,7 +57,7 @@ async def test_an_answer_that_was_cut_is_not_known_again():
     assert not resolved.calls
 
 
-async def test_the_oldest_unread_are_left_unread_and_counted():
+async def test_while_enough_wait_further_ones_are_left_unread_and_counted():
     """A flood costs a bounded amount of memory."""
     conversations = Conversations(SignalReader(), Resolved(), capacity=3)
     for number in range(5):

@@ -1,0 +1,1 @@
+"""Suggested code: its fingerprints, the search for it in a git repository, and verdicts."""
