@@ -1,8 +1,10 @@
 """Broken HTTP, slow bytes, wrong lengths and huge answers from a backend cost its clients nothing."""
 
 import contextlib
+import ssl
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -105,12 +107,21 @@ FAULTS = (
 )  # fmt: skip
 WELL_FRAMED = {"redirect", "no-content", "deep-json", "invalid-utf-8"}
 NO_SERVER = Fault("unknown-host", Answer(), "dns")
-FIELDS = [(each, stream) for each in (*FAULTS, NO_SERVER) for stream in (False, True)]
+NO_TLS = Fault("no-tls-where-it-is-expected", Answer(), "connect")
+UNTRUSTED = Fault("untrusted-certificate", Answer(), "tls")
+FIELDS = [(each, stream) for each in (*FAULTS, NO_SERVER, NO_TLS, UNTRUSTED) for stream in (False, True)]
 CASES = [pytest.param(*each, id=f"{each[0].name}-{'stream' if each[1] else 'whole'}") for each in FIELDS]
 
 
 def named(fault: Fault, stream: bool) -> str:
     return f"{fault.name}-{'stream' if stream else 'whole'}"
+
+
+def untrusted() -> ssl.SSLContext:
+    """What a server with a certificate of its own making needs."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(Path(__file__).with_name("untrusted.pem"))
+    return context
 
 
 class Setup(NamedTuple):
@@ -130,8 +141,11 @@ def setup() -> Iterator[Setup]:
             name = named(fault, stream)
             url = "http://no-such-host.invalid:80"
             if fault is not NO_SERVER:
-                bad[name] = stack.enter_context(FaultyBackend(fault.behaviour))
+                tls = untrusted() if fault is UNTRUSTED else None
+                bad[name] = stack.enter_context(FaultyBackend(fault.behaviour, tls=tls))
                 url = bad[name].url
+            if fault is NO_TLS:
+                url = url.replace("http:", "https:")
             tables.append(backend(name, url, models=[name], priority=1))
         good = stack.enter_context(FaultyBackend(Answer(text="the good answer")))
         tables.append(backend("good", good.url, models=names, priority=2))
@@ -159,12 +173,7 @@ def test_a_fault_before_the_first_byte_is_booked_once_and_the_next_backend_answe
     # What has failed keeps no connection; one that answered in good order may be kept for the next request.
     settle(gateway, good, at_most=at_first + 1 + 2 * len(FAULTS))
     if name in bad:
-        kept = fault.outcome == "rate_limited" or fault.name in {
-            "redirect",
-            "no-content",
-            "deep-json",
-            "invalid-utf-8",
-        }
+        kept = fault.outcome == "rate_limited" or fault.name in WELL_FRAMED
         bad[name].wait_until(lambda server: server.open_connections <= kept)
 
 
