@@ -1,6 +1,7 @@
 """What a client sees of two workers: one limit, one memory of requests, one set of metrics."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -36,10 +37,14 @@ def gateway(one: FaultyBackend) -> Iterator[GatewayProcess]:
         yield process
 
 
+def say(text: str) -> dict[str, Any]:
+    return chat(messages=[{"role": "user", "content": text}])
+
+
 def test_any_worker_knows_a_request_and_takes_what_became_of_it(gateway):
     """The other worker shows a request, resolves its call, and says so when it is asked again."""
     with Desks(gateway) as desks:
-        traces = [desks[0].chat(chat()).headers["x-nexus-trace-id"] for _ in range(3)]
+        traces = [desks[0].chat(say(f"Question {at}")).headers["x-nexus-trace-id"] for at in range(2)]
         shown = desks[1].get(f"/v1/requests/{traces[0]}")
         assert shown.status == 200
         assert shown.json["attempts"][0]["backend"] == "one"
@@ -48,13 +53,33 @@ def test_any_worker_knows_a_request_and_takes_what_became_of_it(gateway):
         taken = desks[1].post("/v1/outcomes", accepted)
         assert taken.json["results"] == [{"trace_id": traces[0], "applied": True}]
         assert desks[1].get(f"/v1/requests/{traces[0]}").json["receipt"]["signal"] == "explicit"
-        own = desks[1].chat(chat()).headers["x-nexus-trace-id"]
+        own = desks[1].chat(say("Another question")).headers["x-nexus-trace-id"]
         several = [{"trace_id": each, "outcome": "rejected"} for each in (traces[1], "nobody's", own)]
         results = desks[1].post("/v1/outcomes", {"outcomes": several}).json["results"]
         assert [each["applied"] for each in results] == [True, False, True]
         assert results[1]["reason"] == "unknown trace"
         assert desks[0].post("/v1/outcomes", {"trace_id": "nobody's", "outcome": "accepted"}).status == 404
         assert desks[0].get("/v1/requests/nobody").status == 404
+
+
+def test_a_second_try_at_another_worker_is_a_signal_for_the_first_answer(gateway):
+    """The same messages again, at the other worker: the first answer was not good enough."""
+    with Desks(gateway) as desks:
+        for at in range(100):
+            first = desks[0].chat(say(f"Write poem {at} about gateways")).headers["x-nexus-trace-id"]
+            for _ in range(at):
+                desks[
+                    0
+                ].stats()  # nothing shows when the other has heard of the answer: a longer wait each time
+            desks[1].chat(say(f"Write poem {at} about gateways"))
+            for _ in range(100):
+                receipt = desks[1].get(f"/v1/requests/{first}").json["receipt"]
+                if receipt is not None:
+                    break
+            if receipt is not None:
+                break
+        assert (receipt["signal"], receipt["success"]) == ("regenerated", False)
+        assert desks[0].get(f"/v1/requests/{first}").json["receipt"] == receipt
 
 
 def test_a_rate_limit_holds_over_both_workers(gateway):

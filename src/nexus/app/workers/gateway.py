@@ -7,11 +7,13 @@ from prometheus_client.metrics_core import Metric
 
 from nexus import __version__
 from nexus.app.gateway import Gateway
+from nexus.app.outcomes import Outcomes
 from nexus.app.workers.attempts import AttemptLog
 from nexus.app.workers.counting import CountsBook
 from nexus.app.workers.facts import FactsBook, read_facts
 from nexus.app.workers.limits import NotedBuckets
 from nexus.app.workers.news import BreakerNews
+from nexus.app.workers.outcomes import SharedOutcomes
 from nexus.backends.prices import PriceList
 from nexus.config.model import Config
 from nexus.core.backend import Backend
@@ -45,6 +47,7 @@ class WorkerGateway(Gateway):
         process_log: ProcessLog,
         index: int,
         leads: bool,
+        key: bytes,
         elsewhere: Elsewhere,
     ) -> None:
         self.leads = leads
@@ -52,6 +55,8 @@ class WorkerGateway(Gateway):
         self.breakers: list[BreakerNews] = []
         self.forgiven: list[tuple[str, str]] = []
         self.buckets: NotedBuckets | None = None
+        self.shared: SharedOutcomes | None = None
+        self._key = key
         self.facts = FactsBook(lambda: read_facts(self.retries, self.queue, self._losses, self.outcomes))
         self._sum = TrafficCounters()
         self._sum_stages = StageTimes()
@@ -95,6 +100,10 @@ class WorkerGateway(Gateway):
             super()._forgive(backend_id, model)
             view.live.gates.pop(model, None)
             self.fleet.publish()
+
+    def _tracked(self, config: Config) -> Outcomes:
+        self.shared = SharedOutcomes(config, self._clock, key=self._key, receivers=(self.choosing.receive,))
+        return self.shared
 
     def _shown(self) -> TrafficCounters:
         self.book.show(self._sum, self._sum_stages)

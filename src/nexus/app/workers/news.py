@@ -7,6 +7,7 @@ import msgspec
 from msgspec import Struct
 
 from nexus.app.workers.facts import Facts
+from nexus.app.workers.outcomes import OutcomeNews
 from nexus.core.backend import Backend, ModelInfo
 from nexus.core.fleet import BackendStatus
 from nexus.quality.history import AgentHistory
@@ -129,6 +130,7 @@ class News(Struct, omit_defaults=True, gc=False):
     granted: dict[str, int] = {}
     spend: MonthSpend | None = None
     facts: Facts | None = None
+    outcomes: OutcomeNews | None = None
 
     def __bool__(self) -> bool:
         return bool(
@@ -136,6 +138,7 @@ class News(Struct, omit_defaults=True, gc=False):
             or self.granted
             or self.spend
             or self.facts
+            or self.outcomes
             or self.backends
             or self.pending
             or self.breakers

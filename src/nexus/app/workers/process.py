@@ -116,6 +116,7 @@ class _Worker:
         self._process_log = process_log
         self._index = welcome.index
         self._port = welcome.port
+        self._key = welcome.key
         self._link = link
         self._clock = SystemClock()
         loop = asyncio.get_running_loop()
@@ -172,6 +173,7 @@ class _Worker:
             process_log=self._process_log,
             index=self._index,
             leads=scene is None,
+            key=self._key,
             elsewhere=self._asker,
         )
         return self._made

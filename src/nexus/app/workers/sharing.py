@@ -77,6 +77,7 @@ class Sharing:
             granted=gateway.buckets.granted() if gateway.buckets is not None else {},
             spend=self._changed_spend(),
             facts=self._due_facts(),
+            outcomes=gateway.shared.take() if gateway.shared is not None else None,
         )
         if news:
             self._send(Batch(self._index, encoder.encode(news)))
@@ -98,6 +99,8 @@ class Sharing:
         self._intake.take_backends(news.backends, gateway.fleet.snapshot)
         if news.counts is not None:
             gateway.book.hear(news.counts)
+            if gateway.shared is not None:
+                gateway.shared.outdated = True
         self._take_rest(sender, news)
         if gateway.queue.depth:
             for backend_id in news.pending:
@@ -162,6 +165,8 @@ class Sharing:
             gateway.spend.hear(sender, news.spend)
         if news.facts is not None:
             gateway.facts.hear(sender, news.facts)
+        if news.outcomes is not None and gateway.shared is not None:
+            gateway.shared.hear(news.outcomes)
 
     def _changed_spend(self) -> MonthSpend | None:
         standing = self._gateway.spend.standing()

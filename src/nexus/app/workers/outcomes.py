@@ -1,0 +1,158 @@
+"""What became of answers, over all workers: a follow-up may reach another one than gave the answer."""
+
+import asyncio
+
+from msgspec import Struct
+
+from nexus.app.outcomes import Outcomes, ReceiptReceiver
+from nexus.config.model import Config
+from nexus.core.clock import Clock
+from nexus.core.receipt import LedgerEntry
+from nexus.outcomes import InferredOutcome, SignalResult
+from nexus.outcomes.signals.hashing import AnswerHasher, Conversation
+from nexus.outcomes.signals.memory import Remembered
+from nexus.outcomes.signals.reader import SignalReader
+
+_UNKNOWN = "unknown trace"
+_EXPIRED = "expired"
+_MOST_ANSWERS = 100
+_MOST_RECEIPTS = 500
+_MOST_EXPIRED = 25
+
+
+class AnswerNews(Struct, frozen=True, array_like=True, gc=False):
+    """An answer to be known again: hashes, as in `Remembered` and `Conversation`, never text."""
+
+    trace_id: str
+    answer: bytes
+    length: int
+    whole: bytes
+    before_answer: bytes | None
+    before_question: bytes | None
+    question: tuple[int, ...]
+    turns: int
+    answered_at: float
+    repeats: int
+
+
+class SignalNews(Struct, frozen=True, array_like=True, gc=False):
+    """What a follow-up said of an answer that another worker gave."""
+
+    trace_id: str
+    outcome: InferredOutcome
+    signal: str
+
+
+class OutcomeNews(Struct, array_like=True, gc=False):
+    """One worker's answers, signals for others, and receipts to learn from."""
+
+    answers: list[AnswerNews] = []
+    signals: list[SignalNews] = []
+    receipts: list[LedgerEntry] = []
+
+    def __bool__(self) -> bool:
+        return bool(self.answers or self.signals or self.receipts)
+
+
+class SharedReader(SignalReader):
+    """Knows the answers of all workers, which hash with the same key.
+
+    At most a hundred answers between two batches are told: the memory holds some thousands, so beyond that
+    they would only push each other out.
+    """
+
+    __slots__ = ("told",)
+
+    def __init__(self, key: bytes) -> None:
+        super().__init__(key=key)
+        self.told: list[AnswerNews] = []
+
+    def remember(self, trace_id: str, answer: AnswerHasher, conversation: Conversation, now: float) -> None:
+        """An answer is complete: know it again, and tell the others."""
+        super().remember(trace_id, answer, conversation, now)
+        entry = self._memory.to_same_messages(conversation.whole, now)
+        if entry is None or entry.trace_id != trace_id or len(self.told) >= _MOST_ANSWERS:
+            return
+        self.told.append(
+            AnswerNews(
+                trace_id,
+                entry.answer,
+                entry.length,
+                conversation.whole,
+                conversation.before_answer,
+                conversation.before_question,
+                tuple(conversation.question),
+                conversation.turns,
+                now,
+                entry.repeats,
+            )
+        )
+
+    def hear(self, news: AnswerNews) -> None:
+        """Know an answer of another worker again."""
+        conversation = Conversation(
+            news.whole, news.before_answer, news.before_question, frozenset(news.question), news.turns
+        )
+        entry = Remembered(news.trace_id, news.answer, news.length, conversation, news.answered_at)
+        entry.repeats = news.repeats
+        self._memory.add(entry)
+
+
+class SharedOutcomes(Outcomes):
+    """Tracks the calls of this worker, and passes on what is said here of the calls of others.
+
+    `outdated`: others have had calls since the profiles were last read from the file that all add to.
+    """
+
+    def __init__(
+        self, config: Config, clock: Clock, *, key: bytes, receivers: tuple[ReceiptReceiver, ...]
+    ) -> None:
+        self._reader = SharedReader(key)
+        self._news = OutcomeNews()
+        self._expired = 0
+        self.outdated = False
+        super().__init__(config, clock, receivers=receivers)
+
+    def take(self) -> OutcomeNews | None:
+        """What the others must hear since the last call; None where there is nothing."""
+        news, self._news = self._news, OutcomeNews()
+        self._expired = 0
+        news.answers, self._reader.told = self._reader.told, []
+        return news or None
+
+    def hear(self, news: OutcomeNews) -> None:
+        """Another worker's."""
+        for answer in news.answers:
+            self._reader.hear(answer)
+        for each in news.signals:
+            # Not known here either: then it is another worker's, or too old.
+            self.tracker.record_inferred_outcome(each.trace_id, each.outcome, signal=each.signal)
+        for entry in news.receipts:
+            for receive in self._receivers:
+                receive(entry)
+
+    async def save(self) -> None:
+        """Add what changed to the file of the profiles, and take in what others added, in another thread."""
+        if self.outdated or self.tracker.is_dirty():
+            self.outdated = False
+            await asyncio.to_thread(self._save)
+
+    def _make_reader(self) -> SignalReader:
+        return self._reader
+
+    def _resolve(self, trace_id: str, outcome: InferredOutcome, signal: str) -> SignalResult:
+        result = super()._resolve(trace_id, outcome, signal)
+        if not result.applied and result.reason == _UNKNOWN:
+            self._news.signals.append(SignalNews(trace_id, outcome, signal))
+        return result
+
+    def _receive(self, entry: LedgerEntry) -> None:
+        super()._receive(entry)
+        receipts = self._news.receipts
+        if entry.signal == _EXPIRED:
+            # These teach only what calls cost and how long they took, and there may be very many.
+            self._expired += 1
+            if self._expired > _MOST_EXPIRED:
+                return
+        if len(receipts) < _MOST_RECEIPTS:
+            receipts.append(entry)
