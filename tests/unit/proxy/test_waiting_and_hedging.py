@@ -132,6 +132,18 @@ async def test_a_short_pause_is_sat_out_once():
         assert all(each.result is AttemptResult.RATE_LIMITED for each in rig.attempts)
 
 
+async def test_a_backend_that_asks_for_five_seconds_is_not_asked_before_and_is_asked_then():
+    async with forwarding(2) as rig:
+        rig.upstreams["a"].script(Status(429, retry_after=5))
+        for seconds, by, asked in ((0.0, "b", 1), (2.5, "b", 1), (2.4, "b", 1), (0.2, "a", 2)):
+            rig.pass_time(seconds)
+            client = rig.ask(f"after-{seconds}")
+            await rig.served(client)
+            assert (client.status, client.header("X-Nexus-Backend")) == (200, by)
+            assert len(rig.upstreams["a"].posts) == asked
+        assert all(each.kind is None for each in rig.attempts), "to be throttled is no failure"
+
+
 async def test_a_request_that_finds_everybody_throttled_waits_too():
     async with forwarding() as rig:
         rig.upstreams["a"].script(Status(429, retry_after=30))
