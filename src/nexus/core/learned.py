@@ -229,6 +229,11 @@ def slowness_now(pair: PairLearned, settings: ExpectedTimeSettings, now: float) 
     return median + (pair.slowness - median) * math.exp(-unheard / settings.relax_seconds)
 
 
+def untried_limit(model: ModelLearned) -> float:
+    """The concurrency to reckon with for a backend that was never found slow."""
+    return max(model.median_limit, model.open_limit)
+
+
 def carried_limit(pair: PairLearned, settings: ExpectedTimeSettings) -> float:
     """The concurrency to reckon with when costs are compared.
 
@@ -237,7 +242,7 @@ def carried_limit(pair: PairLearned, settings: ExpectedTimeSettings) -> float:
     """
     limit, middle = pair.limit, pair.model.median_limit
     if not pair.limited:
-        return max(limit, middle, pair.model.open_limit)
+        return max(limit, untried_limit(pair.model))
     return middle if abs(limit - middle) <= settings.dead_band * middle else limit
 
 

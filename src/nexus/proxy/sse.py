@@ -65,16 +65,17 @@ class StreamFault(IntEnum):
 class SseMonitor:
     """Watches one stream. `feed` returns the bytes that may go to the client now.
 
-    `started`: a valid event with a choice, or of another shape, has passed. `content_seen`: so has a content
-    token; `content_events` counts the events that had one. `finished`: a finish reason has passed, `done`:
-    `[DONE]` has. `fault` and `fault_message` say what broke; after MALFORMED nothing more is let through.
-    `answer` collects what is said, where one was given.
+    `started`: an event that belongs to an answer has passed, which one that only says a role is not yet.
+    `content_seen`: a content token has passed; `content_events` counts the events that had one. `finished`:
+    a finish reason has passed, `done`: `[DONE]` has. `fault` and `fault_message` say what broke; after
+    MALFORMED nothing more is let through. `answer` collects what is said, where one was given.
     """
 
     __slots__ = (
         "_ahead",
         "_held",
         "_held_size",
+        "_opened",
         "answer",
         "content_events",
         "done",
@@ -90,6 +91,7 @@ class SseMonitor:
         self._held_size = 0
         self.answer = answer
         self._ahead = 0
+        self._opened = False
         self.started = False
         self.content_events = 0
         self.finished = False
@@ -183,15 +185,23 @@ class SseMonitor:
             return self._break(f"an event is not JSON: {error}")
         if chunk.error is not None:
             return self._error_event(chunk.error)
-        if chunk.choices or chunk.choices is None:
-            self.started = True  # an event with no choices alone is no answer yet
-        elif not self.started and not self._wait_on(payload):
-            return False
         if chunk.usage is not None:
             self.usage = chunk.usage
         for choice in chunk.choices or ():
             self._take_in(choice)
-        return True
+        return self.started or self._starts(chunk) or self._wait_on(payload)
+
+    def _starts(self, chunk: _Chunk) -> bool:
+        """Whether the answer begins with this event: not with one that has no choices, or only says a role.
+
+        Only the first event without content is taken for such a one: what comes in a form of its own must not
+        be held back.
+        """
+        if chunk.choices is None or self.content_events or self.finished or (chunk.choices and self._opened):
+            self.started = True
+        elif chunk.choices:
+            self._opened = True
+        return self.started
 
     def _take_in(self, choice: _StreamChoice) -> None:
         if choice.finish_reason is not None:

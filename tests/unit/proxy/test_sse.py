@@ -29,11 +29,20 @@ def test_an_event_is_held_back_until_its_blank_line():
 
 
 def test_a_role_only_event_is_no_content():
-    """The empty first delta does not count as the first token."""
+    """The empty first delta does not count as the first token, nor as the start of an answer."""
+    monitor = SseMonitor()
+    assert monitor.feed(ROLE) == ROLE
+    assert not monitor.started
+    assert not monitor.content_seen
+
+
+@pytest.mark.parametrize("event", [ROLE, WORD, STOP])
+def test_an_answer_begins_after_its_role_with_whatever_comes_next(event: bytes):
+    """A second event without content may be in a form of its own, so it is not held back."""
     monitor = SseMonitor()
     monitor.feed(ROLE)
+    monitor.feed(event)
     assert monitor.started
-    assert not monitor.content_seen
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from nexus.core.learned import (
     PairLearned,
     carried_limit,
     slowness_now,
+    untried_limit,
 )
 from nexus.routing.affinity import PrefixAffinity
 from nexus.routing.intent import Intent
@@ -132,7 +133,7 @@ class ExpectedTime:
         return _Reckoning(self._settings, self._rng, intent, model, 0.0).weigh(options, None)
 
     def _failure_shares(self, pairs: Sequence[PairLearned | None], now: float) -> tuple[list[float], float]:
-        """Lower bounds of each one's share of failures, and the mean of the shares.
+        """Lower bounds of each one's share of failures, less one failure, and the mean of the shares.
 
         Not the share of all outcomes together: whoever fails fast has the most outcomes, and would make its
         own failures look normal.
@@ -148,7 +149,9 @@ class ExpectedTime:
                 if failures > _NEGLIGIBLE_FAILURES:
                     count = failures + pair.successes * kept
                     total += failures / count
-                    share = min(_MOST_SHARE, lower_bound(failures, count, settings.confidence))
+                    # One failure proves nothing: whoever had no more is tried again soon.
+                    if failures > 1.0:
+                        share = min(_MOST_SHARE, lower_bound(failures - 1.0, count, settings.confidence))
             shares.append(share)
         return shares, min(_MOST_SHARE, total / len(pairs))
 
@@ -246,7 +249,7 @@ class _Reckoning:
             if pair is None:
                 slowness = self._middle
                 if limit == NO_LIMIT:
-                    limit = settings.first_limit if self._model is None else self._model.median_limit
+                    limit = settings.first_limit if self._model is None else untried_limit(self._model)
             else:
                 if pair.model is not self._model:
                     self.turn_to(pair.model)
