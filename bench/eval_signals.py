@@ -187,7 +187,7 @@ def _show_classifier(report: Report) -> None:
     for name, rates in (("fitted here", report.rates_fitted), ("shipped", report.rates_shipped)):
         print(
             f"P(adopted), {name:<12} base {rates.base:.3f}, repeated {rates.repeated:.3f}, "
-            f"quick {rates.quick:.3f}, failed {rates.failed:.3f}"
+            f"quick {rates.quick:.3f}, failed {rates.failed:.3f}, quiet {rates.quiet:.3f}"
         )
 
 

@@ -19,7 +19,7 @@ from bench.eval_signals_stats import (
 from nexus.outcomes.outcome import InferredKind
 from nexus.outcomes.signals.kinds import FollowUp
 from nexus.outcomes.signals.reader import SignalReader
-from nexus.outcomes.signals.weights import MIN_RELIABILITY, QUICK, Rates, judge, reliability
+from nexus.outcomes.signals.weights import MIN_RELIABILITY, QUICK, Evidence, Rates, judge, reliability
 
 FOLDS = 10
 HELD_OUT = 0.3
@@ -219,6 +219,7 @@ def fit_rates(entries: Sequence[Followed]) -> Rates:
         repeated=rate([entry.known in REPEATED for entry in entries]),
         quick=rate([entry.quick for entry in entries]),
         failed=rate([entry.evidence.failed for entry in entries]),
+        quiet=rate([entry.evidence == Evidence() for entry in entries]),
     )
 
 

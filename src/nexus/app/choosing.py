@@ -5,6 +5,8 @@ import logging
 from collections.abc import Callable
 from random import Random
 
+from msgspec import structs
+
 from nexus.app.outcomes import NO_LEDGER
 from nexus.config.model import Config
 from nexus.core.receipt import LedgerEntry
@@ -13,10 +15,12 @@ from nexus.ledger.store import LedgerError
 from nexus.outcomes.choice.chooser import AdaptiveChooser
 from nexus.outcomes.choice.learning import learn_from
 from nexus.outcomes.choice.settings import ChoiceSettings
+from nexus.outcomes.signals.weights import FOLLOWED_UP
 
 _log = logging.getLogger("nexus.outcomes.choice")
 # The evidence of a model fades within some hundred answers; older receipts would change nothing.
 _RECALLED = 5_000
+_MAX_FOLLOWED = 50_000
 
 
 class Choosing:
@@ -31,6 +35,7 @@ class Choosing:
         settings = config.outcomes
         self._url = config.ledger.url
         self._is_cooling: Callable[[str], bool] | None = None
+        self._followed: dict[str, None] = {}
         self._recalling: asyncio.Task[None] | None = None
         self.chooser = AdaptiveChooser(
             ChoiceSettings(
@@ -51,7 +56,17 @@ class Choosing:
         return self._is_cooling is not None and self._is_cooling(model)
 
     def receive(self, entry: LedgerEntry) -> None:
-        """Learn from a receipt."""
+        """Learn from a receipt. That a call was followed up may be said before it, and counts once."""
+        followed, trace_id = self._followed, entry.trace_id
+        if trace_id in followed:
+            del followed[trace_id]
+            if entry.signal == FOLLOWED_UP:
+                return
+            entry = structs.replace(entry, cost_usd=None, latency_ms=0.0)
+        elif entry.signal == FOLLOWED_UP:
+            followed[trace_id] = None
+            if len(followed) > _MAX_FOLLOWED:
+                del followed[next(iter(followed))]
         learn_from(self.chooser, entry)
 
     def start(self) -> None:

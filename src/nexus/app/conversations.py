@@ -47,6 +47,7 @@ class Conversations:
         reader: knows answers again; None where nobody wants to know.
         resolve: told what became of an earlier answer.
         attach: told of the code that an answer suggested, as fingerprints.
+        followed_up: told the trace id of an answer that was followed up without a word on it.
         capacity: requests that may wait to be read.
     """
 
@@ -56,6 +57,8 @@ class Conversations:
         resolve: Resolve,
         attach: Attach | None = None,
         capacity: int = _CAPACITY,
+        *,
+        followed_up: Callable[[str], None] | None = None,
     ) -> None:
         self.listening = True
         self.unread = 0
@@ -64,6 +67,7 @@ class Conversations:
         self._resolve = resolve
         self._attach = attach
         self._work: Iterator[None] | None = None
+        self._followed_up = followed_up
         self._capacity = capacity
         self._heard: deque[_Heard] = deque()
 
@@ -136,6 +140,8 @@ class Conversations:
             result = self._resolve(signal.trace_id, signal.outcome, signal.name)
             if not result.applied:
                 _log.debug("%s says nothing new of %s: %s", signal.name, signal.trace_id, result.reason)
+        if reading.quiet is not None and self._followed_up is not None:
+            self._followed_up(reading.quiet)
         if answer is None or not answer.whole or reading.conversation is None:
             return
         hasher = reader.hasher()

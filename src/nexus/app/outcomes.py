@@ -40,7 +40,8 @@ class Outcomes:
     Args:
         config: `data_dir`, `[outcomes]` and `[ledger]` of it.
         clock: time.
-        receivers: told of each receipt, in the event loop's thread, before the ledger.
+        receivers: told of each receipt, in the event loop's thread, before the ledger; and of an answer that
+            was followed up without a word on it, at once, as of a receipt.
     """
 
     def __init__(self, config: Config, clock: Clock, *, receivers: tuple[ReceiptReceiver, ...] = ()) -> None:
@@ -63,7 +64,9 @@ class Outcomes:
             receipts=self._receive,
         )
         reader = self._make_reader() if config.outcomes.implicit_signals else None
-        self.conversations = Conversations(reader, self._resolve, self.tracker.attach_suggestions)
+        self.conversations = Conversations(
+            reader, self._resolve, self.tracker.attach_suggestions, followed_up=self._followed_up
+        )
 
     # --- on the path of requests
 
@@ -148,6 +151,13 @@ class Outcomes:
 
     def _resolve(self, trace_id: str, outcome: InferredOutcome, signal: str) -> SignalResult:
         return self.tracker.record_inferred_outcome(trace_id, outcome, signal=signal)
+
+    def _followed_up(self, trace_id: str) -> None:
+        """Say at once what the receipt will say much later: the call itself still waits for a signal."""
+        entry = self.tracker.note_followed_up(trace_id)
+        if entry is not None:
+            for receive in self._receivers:
+                receive(entry)
 
     def _receive(self, entry: LedgerEntry) -> None:
         for receive in self._receivers:

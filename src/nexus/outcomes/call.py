@@ -31,6 +31,8 @@ class CallDetails(Struct, frozen=True, gc=False):
 
 
 NO_DETAILS = CallDetails()
+FOLLOWED_UP = Resolution("followed_up", success=True)
+"""Of an answer whose conversation went on without a word on it, once its time is over."""
 
 
 class PendingCall(Struct, frozen=True):
@@ -58,7 +60,7 @@ class Call(Struct, gc=False):
     """The tracker's own record of a call.
 
     `waiting` is a signal that came before the completion. `checked`: a repository was searched for the
-    suggestions at least once.
+    suggestions at least once. `followed`: the conversation went on, and nothing was said of the answer.
     """
 
     trace_id: str
@@ -76,6 +78,7 @@ class Call(Struct, gc=False):
     waiting: Resolution | None = None
     suggestions: tuple[object, ...] = ()
     checked: bool = False
+    followed: bool = False
 
     def shown(self) -> PendingCall:
         """A copy that does not change."""

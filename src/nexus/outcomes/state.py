@@ -6,7 +6,7 @@ from msgspec import Struct
 
 from nexus.core.clock import Clock
 from nexus.core.receipt import LedgerEntry
-from nexus.outcomes.call import PendingCall
+from nexus.outcomes.call import FOLLOWED_UP, PendingCall
 from nexus.outcomes.cooldown import Cooldowns
 from nexus.outcomes.keeper import ProfileKeeper
 from nexus.outcomes.pending import PendingCalls, Receipts
@@ -46,6 +46,20 @@ class TrackerState(ProfileKeeper):
         """The calls that are not resolved yet, running ones included."""
         with self._lock:
             return self._calls.trace_ids()
+
+    def note_followed_up(self, trace_id: str) -> LedgerEntry | None:
+        """The conversation went on after this answer, without a word on it; that resolves nothing.
+
+        Returns what its receipt will say unless a signal comes, None if the call waits no more, gave no
+        output, or was noted before.
+        """
+        with self._lock:
+            calls = self._calls
+            call = calls.completed.get(trace_id) or calls.held.get(trace_id)
+            if call is None or call.followed or not call.has_output:
+                return None
+            call.followed = True
+            return call.receipt(FOLLOWED_UP, self._time())
 
     def receipt(self, trace_id: str) -> LedgerEntry | None:
         """The receipt of a call, None unless it is one of the 5,000 resolved last."""

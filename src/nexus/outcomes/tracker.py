@@ -7,7 +7,7 @@ from nexus.core.clock import Clock
 from nexus.core.receipt import LedgerEntry
 from nexus.core.request import Task
 from nexus.outcomes.book import count_completion, count_failure, count_judgement
-from nexus.outcomes.call import Call, CallDetails, PendingCall, clipped, clipped_reason
+from nexus.outcomes.call import FOLLOWED_UP, Call, CallDetails, PendingCall, clipped, clipped_reason
 from nexus.outcomes.cooldown import is_rate_limit
 from nexus.outcomes.outcome import (
     Action,
@@ -342,6 +342,8 @@ class OutcomeTracker(TrackerState):
         if call.suggestions and call.checked:
             return self._judge(call, _IGNORED)
         resolution = _EXPIRED_OUTPUT if call.has_output else _EXPIRED_EMPTY
+        if call.followed:
+            resolution = FOLLOWED_UP
         return self._receipts.write(call, resolution, timestamp)
 
     def _make_room(self) -> LedgerEntry | None:

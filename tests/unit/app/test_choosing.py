@@ -55,6 +55,36 @@ def test_a_signal_counts_by_the_reliability_that_was_measured_for_it(tmp_path):
     assert means[-1] < 0.9
 
 
+def test_that_an_answer_was_followed_up_counts_once_at_once_or_with_its_receipt(tmp_path):
+    early, late = make(tmp_path), make(tmp_path)
+    followed = receipt(success=True, cost_usd=0.01, signal="followed_up")
+    early.receive(followed)
+    late.receive(followed)
+    early.receive(followed)
+    beliefs = [each.chooser.belief("a", Task.CODE) for each in (early, late)]
+    assert beliefs[0] == beliefs[1]
+    assert beliefs[0].mean > 0.9
+    assert not early._followed
+
+
+def test_a_later_word_on_an_answer_that_was_followed_up_counts_with_its_quality_only(tmp_path):
+    """What it cost and how long it took was learned when it was followed up."""
+    choosing = make(tmp_path)
+    choosing.receive(receipt(success=True, signal="followed_up"))
+    choosing.receive(receipt(success=False, quality=0.0, signal="explicit"))
+    evidence = choosing.chooser._evidence["a"]
+    assert evidence.overall.failures == 1.0
+    assert evidence.seconds[Task.CODE].weight == 1.0
+
+
+def test_calls_that_were_followed_up_and_never_came_back_are_bounded(tmp_path, monkeypatch):
+    monkeypatch.setattr("nexus.app.choosing._MAX_FOLLOWED", 2)
+    choosing = make(tmp_path)
+    for number in range(5):
+        choosing.receive(receipt(str(number), success=True, signal="followed_up"))
+    assert list(choosing._followed) == ["3", "4"]
+
+
 def test_a_model_that_is_cooling_is_left_alone(tmp_path):
     choosing = make(tmp_path)
     choosing.heed(lambda model: model == "a")

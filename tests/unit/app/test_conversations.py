@@ -47,6 +47,20 @@ async def test_the_same_question_again_speaks_against_the_answer_before():
     assert conversations.signals == 1
 
 
+async def test_an_answer_that_is_followed_up_without_a_word_on_it_is_named():
+    """It is not resolved: that the conversation goes on is no verdict."""
+    resolved = Resolved()
+    followed: list[str] = []
+    conversations = Conversations(SignalReader(), resolved, followed_up=followed.append)
+    answer = "Use sorted with a key, or operator.itemgetter."
+    then = [QUESTION, {"role": "assistant", "content": answer}, {"role": "user", "content": "Thanks."}]
+    conversations.heard(ask(1, 0.0), body(QUESTION), said(answer))
+    conversations.heard(ask(2, 60.0), body(*then), said("You are welcome."))
+    await conversations.read()
+    assert followed == ["t1"]
+    assert not resolved.calls
+
+
 async def test_an_answer_that_was_cut_is_not_known_again():
     """Nothing is remembered of it, so nothing is said of it."""
     resolved = Resolved()

@@ -116,6 +116,23 @@ def test_an_answer_is_judged_once():
     assert gateway.reader.read(again, SLOW).signals == ()
 
 
+def test_an_answer_followed_up_without_a_word_on_it_is_named_once():
+    gateway = Gateway()
+    gateway.ask([user(QUESTION)], PROSE)
+    then = [user(QUESTION), assistant(PROSE), user("Thanks. And what is a set?")]
+    first, again = gateway.ask(then, "Unordered.", SLOW), gateway.reader.read(then, SLOW + 1)
+    assert (first.signals, first.quiet) == ((), "t1")
+    assert again.quiet is None
+
+
+def test_an_answer_that_was_judged_was_not_followed_up_quietly():
+    for said in (f"please, {QUESTION}", "Error: nothing works"):
+        reading = follow(CODE, said)
+        assert reading.signals
+        assert reading.quiet is None
+    assert follow(CODE, "and now what?").quiet == "t1"
+
+
 def test_an_unknown_answer_says_nothing():
     """Somebody else's answer, another process's, or one too old."""
     messages = [user(QUESTION), assistant(CODE), user(QUESTION)]

@@ -3,6 +3,7 @@
 import pytest
 
 from nexus.outcomes.signals.weights import (
+    FOLLOWED_UP,
     MIN_RELIABILITY,
     SHIPPED,
     TOOL_RELIABILITY,
@@ -17,7 +18,15 @@ from nexus.outcomes.signals.weights import (
 def test_no_evidence_no_verdict():
     """Nothing seen is nothing said."""
     assert judge(Evidence()) is None
-    assert SHIPPED.adopted(Evidence()) == SHIPPED.base
+    assert judge(Evidence(), Rates(0.5, 0.1, 0.1, 0.9, quiet=0.9)) is None
+
+
+def test_an_answer_followed_up_quietly_is_a_little_better_than_the_base_rate():
+    """The rates of all kinds of follow-up must average to the base rate."""
+    assert SHIPPED.adopted(Evidence()) == SHIPPED.quiet > SHIPPED.base
+    weight = reliability_of(FOLLOWED_UP)
+    assert weight is not None
+    assert 0.0 < weight < MIN_RELIABILITY
 
 
 def test_each_weighted_signal_alone_gives_a_verdict():
@@ -50,7 +59,7 @@ def test_reliability_is_the_part_of_the_doubt_removed():
 
 def test_a_verdict_holds_its_confidence_and_reliability():
     """On both sides of the base rate."""
-    rates = Rates(base=0.5, repeated=0.25, quick=0.25, failed=0.75)
+    rates = Rates(base=0.5, repeated=0.25, quick=0.25, failed=0.75, quiet=0.5)
     down, up = judge(Evidence(repeated=True), rates), judge(Evidence(failed=True), rates)
     assert down is not None
     assert up is not None
@@ -61,8 +70,8 @@ def test_a_verdict_holds_its_confidence_and_reliability():
 def test_too_little_evidence_is_no_verdict():
     """A signal that hardly moves the base rate is passed over."""
     least = 0.5 * (1 - MIN_RELIABILITY)
-    assert judge(Evidence(quick=True), Rates(0.5, 0.5, least + 0.01, 0.5)) is None
-    assert judge(Evidence(quick=True), Rates(0.5, 0.5, least - 0.01, 0.5)) is not None
+    assert judge(Evidence(quick=True), Rates(0.5, 0.5, least + 0.01, 0.5, 0.5)) is None
+    assert judge(Evidence(quick=True), Rates(0.5, 0.5, least - 0.01, 0.5, 0.5)) is not None
 
 
 def test_the_name_in_a_receipt_gives_the_reliability_it_had():

@@ -84,6 +84,28 @@ def test_sweep_drops_a_call_that_has_not_ended_after_a_day_and_counts_it_as_aban
     assert tracker.profile("m") is None
 
 
+def test_a_call_followed_up_quietly_waits_on_and_says_so_in_its_receipt(tracker, clock):
+    first, second, empty = (tracker.record_start("m", CODE, "r") for _ in range(3))
+    assert tracker.note_followed_up(first) is None
+    tracker.record_complete(first, 10.0, 1, 1)
+    tracker.record_complete(second, 10.0, 1, 1)
+    tracker.record_complete(empty, 10.0, 1, 0)
+    early = tracker.note_followed_up(first)
+    assert early is not None
+    assert (early.trace_id, early.signal, early.success, early.quality) == (first, "followed_up", True, None)
+    assert tracker.note_followed_up(first) is None
+    assert tracker.note_followed_up(empty) is None
+    assert tracker.note_followed_up("nobody") is None
+    assert tracker.note_followed_up(second) is not None
+    assert tracker.drain_ledger() == []
+    assert tracker.record_inferred_outcome(second, InferredOutcome.rejected(1.0)).applied
+    clock.advance(10.0)
+    tracker.sweep_pending(5.0)
+    signals = {entry.trace_id: entry.signal for entry in tracker.drain_ledger()}
+    assert signals == {second: "explicit", first: "followed_up", empty: "expired"}
+    assert tracker.profile("m").ema_quality == pytest.approx(0.4)
+
+
 def test_sweep_takes_now_from_its_caller(tracker, clock):
     completed(tracker)
     assert tracker.sweep_pending(300.0, now=clock.monotonic() + 299.0) == 0

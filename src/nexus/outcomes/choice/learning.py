@@ -4,7 +4,7 @@ from msgspec import Struct
 
 from nexus.core.receipt import LedgerEntry
 from nexus.outcomes.choice.chooser import AdaptiveChooser
-from nexus.outcomes.signals.weights import reliability_of
+from nexus.outcomes.signals.weights import FOLLOWED_UP, reliability_of
 
 # Judgements of somebody who knows: what a client says, what a repository shows, and a call that failed.
 OUTRIGHT = frozenset({"explicit", "git", "failure"})
@@ -28,10 +28,14 @@ def evidence_of(entry: LedgerEntry) -> Evidence:
     Outright signals count with their quality and in full. Of an inferred one the direction counts, 1 or 0,
     with its reliability as the weight: its doubt is in the weight, and would count twice in the quality. A
     failed call is an answer of quality 0; a rate limit says nothing of quality, and an answer that nobody
-    judged only what it cost and how long it took. Figures that make no sense are left out.
+    judged only what it cost and how long it took. One that was followed up without a complaint counts a
+    little for its model: else only complaints would count, and most against the model that answers most.
+    Figures that make no sense are left out.
     """
     outright = entry.signal is None or entry.signal in OUTRIGHT
     quality = entry.quality if entry.quality is not None and 0.0 <= entry.quality <= 1.0 else None
+    if entry.signal == FOLLOWED_UP:
+        quality = 1.0
     if quality is not None and not outright and entry.success is not None:
         quality = float(entry.success)
     weight = 1.0 if outright else _reliability(entry.signal or "")

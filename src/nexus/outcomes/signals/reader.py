@@ -53,12 +53,14 @@ class Signal(Struct, frozen=True):
 class Reading(Struct, frozen=True):
     """One request, read. `conversation` is what `SignalReader.remember` asks for (None: do not remember it).
 
-    `kind` is the kind of follow-up, None where the request follows no answer that is known.
+    `kind` is the kind of follow-up, None where the request follows no answer that is known. `quiet` is the
+    trace id of an answer that was followed up without a weighted signal.
     """
 
     signals: tuple[Signal, ...] = ()
     conversation: Conversation | None = None
     kind: FollowUp | None = None
+    quiet: str | None = None
 
 
 class SignalReader:
@@ -93,11 +95,15 @@ class SignalReader:
         if conversation is None:
             return Reading()
         signals: list[Signal] = []
-        kind = self._read_dropped(messages, conversation, now, signals)
+        kind, quiet = self._read_dropped(messages, conversation, now, signals), None
         if conversation.turns:
-            kind = self._read_follow_up(messages, conversation, now, signals) or kind
+            entry = self._followed(messages, conversation, now)
+            if entry is not None:
+                said = len(signals)
+                kind = self._read_follow_up(entry, messages, now, signals)
+                quiet = entry.trace_id if len(signals) == said else None
             self._read_steps(messages, now, signals)
-        return Reading(tuple(signals), conversation, kind)
+        return Reading(tuple(signals), conversation, kind, quiet)
 
     def remember(self, trace_id: str, answer: AnswerHasher, conversation: Conversation, now: float) -> None:
         """An answer is complete: know it again. An empty answer is not remembered."""
@@ -144,18 +150,22 @@ class SignalReader:
         answer = next(message for message in reversed(messages) if message.role == "assistant")
         return entry if self._find(answer, conversation.before_answer, now) is not None else None
 
-    def _read_follow_up(
-        self, messages: Sequence[ChatMessage], conversation: Conversation, now: float, signals: list[Signal]
-    ) -> FollowUp | None:
-        position = len(messages) - 1
-        while position >= 0 and messages[position].role == "user":
-            position -= 1
+    def _followed(
+        self, messages: Sequence[ChatMessage], conversation: Conversation, now: float
+    ) -> Remembered | None:
+        """The answer that the last messages follow up, unless it has been looked at before."""
+        position = _last_but_users(messages)
         answer = messages[position]
         if position == len(messages) - 1 or answer.role != "assistant" or answer.tool_calls:
             return None
         entry = self._find(answer, conversation.before_answer, now)
-        if entry is None or entry.read:
-            return None
+        return None if entry is None or entry.read else entry
+
+    def _read_follow_up(
+        self, entry: Remembered, messages: Sequence[ChatMessage], now: float, signals: list[Signal]
+    ) -> FollowUp:
+        position = _last_but_users(messages)
+        answer = messages[position]
         entry.read = True
         asked = [message.text() for message in messages[:position] if message.role == "user"]
         kind = classify([message.text() for message in messages[position + 1 :]], asked)
@@ -197,3 +207,11 @@ class SignalReader:
         digest, length = hash_answer(self._key, answer)
         called_tools = bool(answer.tool_calls)
         return self._memory.given(digest, length, before_answer, now, called_tools=called_tools)
+
+
+def _last_but_users(messages: Sequence[ChatMessage]) -> int:
+    """Where the last message stands that is not of the user's final ones; -1 where there is none."""
+    position = len(messages) - 1
+    while position >= 0 and messages[position].role == "user":
+        position -= 1
+    return position

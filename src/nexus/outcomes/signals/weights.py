@@ -15,6 +15,8 @@ TOOL_RELIABILITY = 0.2
 """Tool results are weighed by assumption: no labelled data was at hand to measure them with."""
 QUICK, TOOL_RESULT = "quick_follow_up", "tool_result"
 """Names of signals that are no kind of follow-up."""
+FOLLOWED_UP = "followed_up"
+"""What receipts say of an answer that was followed up without a weighted signal, and never judged."""
 QUICK_SECONDS = (5.0, 40.0)
 """A follow-up in this span came before the code can have been put to use. Sooner than that, nobody has read
 the answer (the client is a program), and the measurement does not hold."""
@@ -32,24 +34,31 @@ class Evidence(Struct, frozen=True, gc=False):
     failed: bool = False
 
 
+_NOTHING = Evidence()
+
+
 class Rates(Struct, frozen=True, gc=False):
-    """P(adopted) of answers with each signal, and of all that were followed up (`base`). In (0, 1)."""
+    """P(adopted) of answers with each signal, of all followed up (`base`), of those without any (`quiet`).
+
+    In (0, 1).
+    """
 
     base: float
     repeated: float
     quick: float
     failed: float
+    quiet: float
 
     def adopted(self, evidence: Evidence) -> float:
-        """P(adopted). Of several signals the first of failed, quick, repeated decides; of none, the base."""
+        """P(adopted). Of several signals the first of failed, quick, repeated decides."""
         if evidence.failed:
             return self.failed
         if evidence.quick:
             return self.quick
-        return self.repeated if evidence.repeated else self.base
+        return self.repeated if evidence.repeated else self.quiet
 
 
-SHIPPED = Rates(base=0.385, repeated=0.285, quick=0.216, failed=0.577)
+SHIPPED = Rates(base=0.385, repeated=0.285, quick=0.216, failed=0.577, quiet=0.413)
 
 
 class Verdict(Struct, frozen=True, gc=False):
@@ -67,6 +76,8 @@ class Verdict(Struct, frozen=True, gc=False):
 
 def judge(evidence: Evidence, rates: Rates = SHIPPED) -> Verdict | None:
     """The verdict on an answer, None where the evidence says too little. No evidence: always None."""
+    if evidence == _NOTHING:
+        return None
     chance, base = rates.adopted(evidence), rates.base
     removed = reliability(chance, base)
     if removed < MIN_RELIABILITY:
@@ -87,6 +98,8 @@ def reliability_of(signal: str) -> float | None:
     """
     if signal == TOOL_RESULT:
         return TOOL_RELIABILITY
+    if signal == FOLLOWED_UP:
+        return reliability(SHIPPED.quiet, SHIPPED.base)
     names = signal.split("+")
     repeated = FollowUp.ASKED_AGAIN in names or FollowUp.REGENERATED in names
     verdict = judge(Evidence(repeated, QUICK in names, FollowUp.ERROR_REPORT in names))
