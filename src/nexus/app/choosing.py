@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections import OrderedDict
 from collections.abc import Callable
 from random import Random
 
@@ -21,6 +22,8 @@ _log = logging.getLogger("nexus.outcomes.choice")
 # The evidence of a model fades within some hundred answers; older receipts would change nothing.
 _RECALLED = 5_000
 _MAX_FOLLOWED = 50_000
+_UNJUDGED = "expired"
+_LEAST_GAP_SECONDS = 0.005
 
 
 class Choosing:
@@ -35,7 +38,8 @@ class Choosing:
         settings = config.outcomes
         self._url = config.ledger.url
         self._is_cooling: Callable[[str], bool] | None = None
-        self._followed: dict[str, None] = {}
+        self._followed: OrderedDict[str, None] = OrderedDict()
+        self._unjudged_at: dict[str, float] = {}
         self._recalling: asyncio.Task[None] | None = None
         self.chooser = AdaptiveChooser(
             ChoiceSettings(
@@ -66,7 +70,12 @@ class Choosing:
         elif entry.signal == FOLLOWED_UP:
             followed[trace_id] = None
             if len(followed) > _MAX_FOLLOWED:
-                del followed[next(iter(followed))]
+                followed.popitem(last=False)
+        elif entry.signal == _UNJUDGED:
+            # It tells what an answer cost and how long it took: two hundred a second and model are plenty.
+            if entry.timestamp - self._unjudged_at.get(entry.model_id, 0.0) < _LEAST_GAP_SECONDS:
+                return
+            self._unjudged_at[entry.model_id] = entry.timestamp
         learn_from(self.chooser, entry)
 
     def start(self) -> None:

@@ -4,6 +4,7 @@ import logging
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from nexus.app.choosing import Choosing
 from nexus.config.model import Config, LedgerSettings, OutcomeSettings
@@ -83,6 +84,19 @@ def test_calls_that_were_followed_up_and_never_came_back_are_bounded(tmp_path, m
     for number in range(5):
         choosing.receive(receipt(str(number), success=True, signal="followed_up"))
     assert list(choosing._followed) == ["3", "4"]
+
+
+def test_of_a_flood_of_calls_that_nobody_judged_some_are_enough(tmp_path, monkeypatch):
+    """What they took is learned from two hundred a second; a judgement always counts."""
+    choosing = make(tmp_path)
+    learned: list[dict[str, float]] = []
+    monkeypatch.setattr(choosing.chooser, "observe", lambda *_, **figures: learned.append(figures))
+    for number in range(1000):
+        entry = receipt(str(number), signal="expired", success=True)
+        choosing.receive(structs.replace(entry, timestamp=1.0 + number / 1000))
+    assert 150 <= len(learned) <= 201
+    choosing.receive(receipt("x", signal="explicit", success=True, quality=1.0))
+    assert learned[-1]["quality"] == 1.0
 
 
 def test_a_model_that_is_cooling_is_left_alone(tmp_path):
