@@ -1,13 +1,15 @@
 """What a client sees of two workers: one limit, one memory of requests, one set of metrics."""
 
+import socket
+import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from nexus.testing import FaultyBackend, GatewayProcess
+from nexus.testing import FaultyBackend, GatewayProcess, GatewayProcessError
 from tests.e2e.gateway_client import backend, chat
-from tests.e2e.worker_desks import Desks, kill_oldest_worker
+from tests.e2e.worker_desks import SECONDS, Desks, kill_oldest_worker
 
 CONFIG = """
 [server]
@@ -82,6 +84,17 @@ def test_a_second_try_at_another_worker_is_a_signal_for_the_first_answer(gateway
         assert desks[0].get(f"/v1/requests/{first}").json["receipt"] == receipt
 
 
+def test_a_gateway_that_can_not_start_says_why(one):
+    """The port is taken: one line, and exit code 1."""
+    config = CONFIG + backend("one", one.url, models=["m"])
+    wrong = GatewayProcess(config)
+    wrong.port = one.port
+    with pytest.raises(GatewayProcessError, match=f"can't listen on 127.0.0.1:{one.port}"):
+        wrong.start()
+    wrong.stop()
+    assert wrong.returncode == 1
+
+
 def test_a_rate_limit_holds_over_both_workers(gateway):
     """What one worker has granted the other no longer grants; only what crosses on the way is too much."""
     gateway.configure(LIMIT + gateway.toml, hang_up=True)
@@ -95,7 +108,7 @@ def test_a_rate_limit_holds_over_both_workers(gateway):
 
 
 def test_metrics_are_those_of_all_workers_and_never_fall(gateway):
-    """Outcomes and processor time add up, also over a worker that was killed."""
+    """They add up, also over a worker that was killed; and no worker outlives its supervisor."""
     outcomes, seconds = "nexus_outcomes_total", "process_cpu_seconds_total"
     with Desks(gateway) as desks:
         for desk in desks:
@@ -111,6 +124,19 @@ def test_metrics_are_those_of_all_workers_and_never_fall(gateway):
         assert [desk.worker for desk in desks] == [2, 3]
         for desk in desks:
             desk.wait_for(lambda _, at=desk: _reading(at, outcomes) == 4 and _reading(at, seconds) >= before)
+    gateway.kill()
+    deadline = time.monotonic() + SECONDS
+    while _is_open(gateway.port):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def _is_open(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=SECONDS).close()
+    except ConnectionRefusedError:
+        return False
+    return True
 
 
 def _reading(desk, name: str) -> float:

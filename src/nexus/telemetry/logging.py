@@ -69,15 +69,16 @@ class ProcessLog:
         self.sink.close(timeout)
 
 
-def set_up_logging(settings: LoggingSettings, *, fd: int = 1) -> ProcessLog:
+def set_up_logging(settings: LoggingSettings, *, fd: int = 1, lock: int | None = None) -> ProcessLog:
     """Log to this file descriptor from now on, and return the handle that changes levels and ends it.
 
-    `settings.format` "auto" means pretty on a terminal and JSON lines elsewhere.
+    `settings.format` "auto" means pretty on a terminal and JSON lines elsewhere. `lock` is for several
+    processes that log to the same place; see `LogSink`.
     """
     terminal = os.isatty(fd)
     pretty = settings.format == "pretty" or (settings.format == "auto" and terminal)
     colors = pretty and terminal and "NO_COLOR" not in os.environ
-    handler = SinkHandler(LogSink(fd), PrettyLine(colors=colors) if pretty else JsonLine())
+    handler = SinkHandler(LogSink(fd, lock=lock), PrettyLine(colors=colors) if pretty else JsonLine())
     process_log = ProcessLog(handler, pretty=pretty, colors=colors)
     process_log.apply_levels(settings)
     logging.getLogger().addHandler(handler)

@@ -1,5 +1,6 @@
 """Where log lines go: a queue and a thread, so that no reader and no disk can hold up the gateway."""
 
+import fcntl
 import os
 import select
 import threading
@@ -15,12 +16,16 @@ class LogSink:
     `write` never blocks and never raises. `overflowed` counts the lines dropped because more than `max_bytes`
     were waiting (or the sink was closed), `unwritten` those lost to an error such as a full disk or a reader
     that went away; writing goes on as soon as it works again. The thread starts with the first line.
+
+    Where several processes write to one pipe, a large write of one may be cut by another's. `lock` is then
+    the descriptor of a file that all of them have open: its lock is held while lines are written.
     """
 
-    def __init__(self, fd: int, *, max_bytes: int = _MAX_BYTES) -> None:
+    def __init__(self, fd: int, *, max_bytes: int = _MAX_BYTES, lock: int | None = None) -> None:
         self.overflowed = 0
         self.unwritten = 0
         self._fd = fd
+        self._lock = lock
         self._max_bytes = max_bytes
         self._waiting: list[bytes] = []
         self._bytes = 0
@@ -80,14 +85,23 @@ class LogSink:
         whole = b"\n" + data if self._torn else data
         rest = memoryview(whole)
         try:
-            while rest:
-                rest = rest[self._write_some(rest) :]
+            self._take_turn(fcntl.LOCK_EX)
+            try:
+                while rest:
+                    rest = rest[self._write_some(rest) :]
+            finally:
+                self._take_turn(fcntl.LOCK_UN)
         except OSError:
             # There is nowhere left to report this but a metric.
             self.unwritten += min(bytes(rest).count(b"\n"), data.count(b"\n"))
         sent = len(whole) - len(rest)
         if sent:
             self._torn = whole[sent - 1] != _LINE_FEED
+
+    def _take_turn(self, operation: int) -> None:
+        if self._lock is not None:
+            # Locks of this kind are a process's own, also on a descriptor that was inherited.
+            fcntl.lockf(self._lock, operation)
 
     def _write_some(self, data: memoryview) -> int:
         try:

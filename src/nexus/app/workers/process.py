@@ -60,14 +60,15 @@ class _StoppedError(Exception):
 
 
 def main() -> int:
-    """Serve until told to stop; the only argument is the descriptor of the line to the supervisor."""
-    sock = socket.socket(fileno=int(sys.argv[1]))
+    """Serve until told to stop; the arguments are the descriptors of the line and of the lock of the log."""
+    line, log_lock = map(int, sys.argv[1:])
+    sock = socket.socket(fileno=line)
     message, waiting, frames = first_message(sock)
     if not isinstance(message, Welcome):
         raise LineClosedError(f"the supervisor began with {message!r}")
     path = Path(message.file) if message.file else None
     loaded = load_config(path, os.environ, message.flags, Path(message.cwd))
-    process_log = set_up_logging(loaded.config.logging)
+    process_log = set_up_logging(loaded.config.logging, lock=log_lock)
     try:
         uvloop.run(_work(loaded, process_log, message, lambda: open_link(sock, waiting, frames)))
     except (_StoppedError, LineClosedError):

@@ -6,6 +6,7 @@ import secrets
 import signal
 import socket
 import sys
+import tempfile
 from collections.abc import Coroutine
 from functools import partial
 from pathlib import Path
@@ -106,12 +107,14 @@ class Supervisor:
         clock: for pauses and the grace time.
         count: how many workers.
         port: where they listen.
+        log_lock: the descriptor whose lock all hold while they write log lines.
     """
 
-    def __init__(self, loaded: LoadedConfig, clock: Clock, *, count: int, port: int) -> None:
+    def __init__(self, loaded: LoadedConfig, clock: Clock, *, count: int, port: int, log_lock: int) -> None:
         self._clock = clock
         self._count = count
         self._port = port
+        self._log_lock = log_lock
         self._grace_seconds = loaded.config.server.shutdown_grace_seconds
         self._asked = loaded.asked or Asked(loaded.file, {}, Path.cwd())
         self._key = secrets.token_bytes(_KEY_BYTES)
@@ -217,9 +220,9 @@ class Supervisor:
         ours, theirs = socket.socketpair()
         with theirs:
             process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", _WORKER_MODULE, str(theirs.fileno())),
+                *(sys.executable, "-m", _WORKER_MODULE, str(theirs.fileno()), str(self._log_lock)),
                 stdin=asyncio.subprocess.DEVNULL,
-                pass_fds=(theirs.fileno(),),
+                pass_fds=(theirs.fileno(), self._log_lock),
                 # A terminal's Ctrl-C is for the supervisor, which then tells the workers.
                 start_new_session=True,
             )
@@ -253,14 +256,15 @@ def run(loaded: LoadedConfig) -> int:
         NexusError: they can't start; the message says what to do.
     """
     config = loaded.config
-    process_log = set_up_logging(config.logging)
-    try:
-        with hold_port(config.server.host, config.server.port) as port:
-            return asyncio.run(_supervise(loaded, port))
-    finally:
-        process_log.close()
+    with tempfile.TemporaryFile() as log_lock:
+        process_log = set_up_logging(config.logging, lock=log_lock.fileno())
+        try:
+            with hold_port(config.server.host, config.server.port) as port:
+                return asyncio.run(_supervise(loaded, port, log_lock.fileno()))
+        finally:
+            process_log.close()
 
 
-async def _supervise(loaded: LoadedConfig, port: int) -> int:
-    supervisor = Supervisor(loaded, SystemClock(), count=loaded.config.server.workers, port=port)
-    return await supervisor.run()
+async def _supervise(loaded: LoadedConfig, port: int, log_lock: int) -> int:
+    count = loaded.config.server.workers
+    return await Supervisor(loaded, SystemClock(), count=count, port=port, log_lock=log_lock).run()
