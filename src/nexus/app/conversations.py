@@ -58,7 +58,7 @@ class Conversations:
         attach: Attach | None = None,
         capacity: int = _CAPACITY,
         *,
-        followed_up: Callable[[str], None] | None = None,
+        followed_up: Callable[[str], object] | None = None,
     ) -> None:
         self.listening = True
         self.unread = 0

@@ -152,12 +152,13 @@ class Outcomes:
     def _resolve(self, trace_id: str, outcome: InferredOutcome, signal: str) -> SignalResult:
         return self.tracker.record_inferred_outcome(trace_id, outcome, signal=signal)
 
-    def _followed_up(self, trace_id: str) -> None:
+    def _followed_up(self, trace_id: str) -> LedgerEntry | None:
         """Say at once what the receipt will say much later: the call itself still waits for a signal."""
         entry = self.tracker.note_followed_up(trace_id)
         if entry is not None:
             for receive in self._receivers:
                 receive(entry)
+        return entry
 
     def _receive(self, entry: LedgerEntry) -> None:
         for receive in self._receivers:

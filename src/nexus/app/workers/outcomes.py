@@ -44,14 +44,15 @@ class SignalNews(Struct, frozen=True, array_like=True, gc=False):
 
 
 class OutcomeNews(Struct, array_like=True, gc=False):
-    """One worker's answers, signals for others, and receipts to learn from."""
+    """One worker's answers, signals for others, receipts to learn from, and calls of others followed up."""
 
     answers: list[AnswerNews] = []
     signals: list[SignalNews] = []
     receipts: list[LedgerEntry] = []
+    followed: list[str] = []
 
     def __bool__(self) -> bool:
-        return bool(self.answers or self.signals or self.receipts)
+        return bool(self.answers or self.signals or self.receipts or self.followed)
 
 
 class SharedReader(SignalReader):
@@ -127,6 +128,8 @@ class SharedOutcomes(Outcomes):
         for each in news.signals:
             # Not known here either: then it is another worker's, or too old.
             self.tracker.record_inferred_outcome(each.trace_id, each.outcome, signal=each.signal)
+        for trace_id in news.followed:
+            self._note_followed_up(trace_id)
         for entry in news.receipts:
             for receive in self._receivers:
                 receive(entry)
@@ -145,6 +148,21 @@ class SharedOutcomes(Outcomes):
         if not result.applied and result.reason == _UNKNOWN:
             self._news.signals.append(SignalNews(trace_id, outcome, signal))
         return result
+
+    def _followed_up(self, trace_id: str) -> LedgerEntry | None:
+        entry = self._note_followed_up(trace_id)
+        if entry is None and self.tracker.get_pending(trace_id) is None:
+            followed = self._news.followed
+            if self.tracker.receipt(trace_id) is None and len(followed) < _MOST_ANSWERS:
+                followed.append(trace_id)
+        return entry
+
+    def _note_followed_up(self, trace_id: str) -> LedgerEntry | None:
+        """Learn from it here, and let the others learn from it."""
+        entry = super()._followed_up(trace_id)
+        if entry is not None and len(self._news.receipts) < _MOST_RECEIPTS:
+            self._news.receipts.append(entry)
+        return entry
 
     def _receive(self, entry: LedgerEntry) -> None:
         super()._receive(entry)

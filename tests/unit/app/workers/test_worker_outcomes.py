@@ -81,6 +81,32 @@ def test_a_second_try_elsewhere_resolves_the_first_call(sides):
     assert two.outcomes.take() is None
 
 
+def test_an_answer_followed_up_elsewhere_teaches_all(sides):
+    """The worker that gave it notes it, once; it stays open."""
+    one, two = sides
+    one.call("first")
+    assert two.outcomes._followed_up("first") is None
+    news = two.told()
+    assert news.followed == ["first"]
+    one.outcomes.hear(news)
+    one.outcomes.hear(news)
+    [learned] = one.learned
+    assert (learned.trace_id, learned.signal) == ("first", "followed_up")
+    two.outcomes.hear(one.told())
+    assert two.learned == [learned]
+    assert two.outcomes.take() is None
+    assert one.outcomes.tracker.get_pending("first") is not None
+
+
+def test_a_follow_up_of_a_call_that_is_resolved_here_is_told_to_nobody(sides):
+    one, _ = sides
+    one.call("first")
+    one.outcomes.tracker.resolve_rest()
+    one.outcomes.take()
+    assert one.outcomes._followed_up("first") is None
+    assert one.outcomes.take() is None
+
+
 def test_of_many_answers_and_expired_calls_only_some_are_told(sides):
     one, _ = sides
     for at in range(150):
