@@ -87,8 +87,8 @@ def test_every_factor_is_a_term_and_their_product_is_the_cost() -> None:
     ]
     assert terms["expected_s"] == pytest.approx(0.3)
     assert terms["fleet_failure_share"] == pytest.approx(0.25)
-    product = terms["expected_s"] * terms["slowness"] * (terms["pending"] + 1) / terms["limit"]
-    product *= terms["penalty"] / terms["ramp"] * terms["noise"]
+    product = terms["expected_s"] * terms["slowness"] / terms["limit"]
+    product *= (terms["pending"] / terms["ramp"] + 1) * terms["penalty"] * terms["noise"]
     assert found.score == pytest.approx(-product)
 
 
@@ -148,6 +148,14 @@ def test_a_recovered_backend_starts_slowly() -> None:
     for since, ramp in ((0.0, 0.1), (10.0, 0.55), (20.0, 1.0), (1e6, 1.0)):
         view.live.recovered_at = NOW - since * DEFAULTS.ramp_seconds / 20.0
         assert dict(only(view).terms)["ramp"] == pytest.approx(ramp)
+
+
+def test_a_recovered_backend_that_is_idle_is_tried_at_once() -> None:
+    view, busy = serve("a"), serve("b", pending=1)
+    view.live.recovered_at = NOW
+    assert decide(fleet(view, busy)).candidates[0].view is view
+    view.live.pending = 1
+    assert decide(fleet(view, busy)).candidates[0].view is busy
 
 
 def test_the_budget_makes_cloud_backends_dearer() -> None:

@@ -1,6 +1,6 @@
 """`expected_time`: where the expected time to a successful first token is least.
 
-    cost = f(L) · slowness · (pending + 1) / limit · (1 + penalty) / ramp / budget · noise · affinity
+    cost = f(L) · slowness · (pending / ramp + 1) / limit · (1 + penalty) / budget · noise · affinity
     penalty = min(most, max(0, odds(e) - odds(q)) · failure_cost / (min(f(L), usual f) · median slowness))
 
 f(L) is the model's line over the prompt's length, e a lower bound of the backend's recent share of failures,
@@ -268,7 +268,7 @@ class _Reckoning:
             ramp = 1.0 if since >= settings.ramp_seconds else self._ramp(since)
             noise = 1.0 + width * (draw() - 0.5)
             pending = live.pending
-            cost = self._expected * slowness * (pending + 1) / limit * penalty / ramp * noise
+            cost = self._expected * slowness * (pending / ramp + 1.0) / limit * penalty * noise
             terms = CostTerms(
                 self._expected, slowness, pending, limit, share, self._fleet_share, penalty, ramp, noise
             )
