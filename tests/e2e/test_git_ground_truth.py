@@ -1,5 +1,6 @@
 """Code that a real gateway's answers suggested, found in a real repository: by command and by hook."""
 
+import base64
 import json
 import os
 import subprocess
@@ -55,7 +56,7 @@ def running(upstream: FaultyBackend, tmp_path: Path) -> Iterator[GatewayProcess]
 def ask(running: GatewayProcess, upstream: FaultyBackend, answer: str, **more: Any) -> str:
     upstream.script(Answer(text=answer))
     # A question of its own each time: the same again would speak against the answer before.
-    question = {"role": "user", "content": f"Which code ends with {answer[-40:]}?"}
+    question = {"role": "user", "content": f"Question {len(upstream.requests)}"}
     reply = post(running.port, {**chat(**more), "messages": [question]})
     assert reply.status == 200
     return reply.headers["x-nexus-trace-id"]
@@ -144,3 +145,70 @@ def test_what_nobody_uses_is_ignored_at_the_deadline(upstream, tmp_path):
         ignored, expired = (running.get(f"/v1/requests/{each}")["receipt"] for each in (trace_id, unseen))
     assert (ignored["signal"], ignored["quality"], ignored["success"]) == ("git", 0.1, False)
     assert (expired["signal"], expired["success"]) == ("expired", True)
+
+
+def test_wrong_verdicts_are_refused_and_change_nothing(running, upstream):
+    """A body that is no list of verdicts, hashes that are none; unknown calls are said to be unknown."""
+    path = "/v1/suggestions"
+    trace_id = ask(running, upstream, f"```python\n{TOTAL}```")
+    verdict = {"trace_id": trace_id, "code_outcome": "applied"}
+    for body in (
+        {"verdicts": [verdict, {"trace_id": trace_id, "code_outcome": "eaten"}]},
+        {"verdicts": [verdict], "unknown": 1},
+        {"verdicts": [verdict], "checked": [{"trace_id": trace_id, "elsewhere": ["AAAA"]}]},
+        {"verdicts": [verdict], "checked": [{"trace_id": trace_id, "elsewhere": ["", ""]}]},
+        {"verdicts": [verdict] * 10_001},
+        {"verdicts": 3},
+    ):
+        reply = post(running.port, body, path=path)
+        assert (reply.status, reply.json["error"]["code"]) == (400, "invalid_request_error")
+    [before] = running.get(path)["suggestions"]
+    own = base64.b64encode(base64.b64decode(before["fingerprints"][0]["hashes"])[:8]).decode()
+    checked = {"trace_id": trace_id, "elsewhere": [base64.b64encode(b"stranger").decode()]}
+    assert post(running.port, {"checked": [checked]}, path=path).status == 200
+    assert running.get(path)["suggestions"][0]["fingerprints"][0]["elsewhere"] == ""
+    assert post(running.port, {"checked": [{**checked, "elsewhere": [own]}]}, path=path).status == 200
+    [after] = running.get(path)["suggestions"]
+    assert after["fingerprints"][0] == {**before["fingerprints"][0], "elsewhere": own}
+    both = {"verdicts": [verdict, {**verdict, "trace_id": "nobody"}]}
+    assert post(running.port, both, path=path).json["results"] == [
+        {"trace_id": trace_id, "applied": True},
+        {"trace_id": "nobody", "applied": False, "reason": "unknown trace"},
+    ]
+    assert running.get(path)["suggestions"] == []
+
+
+def test_suggestions_need_no_signals_but_outcomes(upstream, tmp_path):
+    """Follow-ups may be left unread; where outcomes are off there is nothing to show."""
+    env = {"NEXUS_DATA_DIR": str(tmp_path / "data")}
+    for setting, count in (("implicit_signals = false", 1), ("enabled = false", None)):
+        with GatewayProcess(
+            f"[outcomes]\n{setting}\n" + QUIET + backend("one", upstream.url), env=env
+        ) as running:
+            running.wait_ready()
+            ask(running, upstream, f"```python\n{TOTAL}```")
+            if count is None:
+                empty = post(running.port, {}, path="/v1/suggestions")
+                assert (empty.status, empty.json["error"]["code"]) == (404, "not_found")
+            else:
+                assert len(running.get("/v1/suggestions")["suggestions"]) == count
+
+
+def test_all_workers_are_asked(upstream, repo, tmp_path):
+    """Whichever worker gave an answer, any of them shows it and takes the verdict."""
+    env = {"NEXUS_DATA_DIR": str(tmp_path / "data")}
+    with GatewayProcess("[server]\nworkers = 2\n" + QUIET + backend("one", upstream.url), env=env) as running:
+        running.wait_ready()
+        codes = [TOTAL.replace("item", f"item{number}") for number in range(8)]
+        traces = [ask(running, upstream, f"```python\n{code}```") for code in codes]
+        for number, code in enumerate(codes):
+            repo.write(f"code{number}.py", code)
+        deadline = time.monotonic() + 30
+        while len(running.get("/v1/suggestions")["suggestions"]) < len(codes):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        report = json.loads(look(running, repo, "--json").stdout)
+        assert {each["trace_id"]: (each["path"], each["applied"]) for each in report["verdicts"]} == {
+            trace: (f"code{number}.py", True) for number, trace in enumerate(traces)
+        }
+        assert running.get("/v1/suggestions")["suggestions"] == []

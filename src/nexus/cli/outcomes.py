@@ -66,7 +66,7 @@ def _report(directory: str, gateway: Gateway, *, as_json: bool) -> None:
     if report.verdicts:
         print_table(_COLUMNS, map(_row, report.verdicts))
     if report.left_out:
-        click.echo(f"{report.left_out} files were left out: binary, too large, or too many.", err=True)
+        click.echo(f"Left out, because they are binary, too large or too many: {report.left_out}", err=True)
     if report.verdicts or report.waiting:
         click.echo(f"{len(report.verdicts)} found, {report.waiting} not found yet.")
     else:

@@ -274,9 +274,9 @@ class OutcomeTracker(TrackerState):
             rest = None if limit is None else limit - len(abandoned)
             expired = due(calls.completed, moment - ttl_secs, rest)
             rest = None if rest is None else rest - len(expired)
-            expired += due(calls.held, moment - max(ttl_secs, self._git_deadline), rest)
+            expired += due(calls.held, moment - self._git_deadline, rest)
             timestamp = self._time()
-            entries = [self._expire(call, timestamp) for call in expired]
+            entries = [self._expire(call, timestamp, is_due=True) for call in expired]
         for entry in entries:
             self._emit(entry)
         return len(abandoned) + len(entries)
@@ -337,9 +337,9 @@ class OutcomeTracker(TrackerState):
         )
         return self._close(call, resolution)
 
-    def _expire(self, call: Call, timestamp: float) -> LedgerEntry:
+    def _expire(self, call: Call, timestamp: float, *, is_due: bool = False) -> LedgerEntry:
         self._calls.take_ended(call.trace_id)
-        if call.suggestions and call.checked:
+        if is_due and call.checked:
             return self._judge(call, _IGNORED)
         resolution = _EXPIRED_OUTPUT if call.has_output else _EXPIRED_EMPTY
         if call.followed:

@@ -2,10 +2,12 @@
 
 import asyncio
 import json
+from collections.abc import Sequence
 
 from nexus.app.conversations import Conversations
 from nexus.core.request import Needs, Request, Surface
 from nexus.outcomes import InferredOutcome, SignalResult
+from nexus.outcomes.code.suggestions import suggestions_in
 from nexus.outcomes.signals.reader import SignalReader
 from nexus.proxy.answer_text import MAX_ANSWER_CHARS, AnswerText
 
@@ -77,6 +79,55 @@ async def test_while_enough_wait_further_ones_are_left_unread_and_counted():
     for number in range(5):
         conversations.heard(ask(number, 0.0), body(QUESTION), None)
     assert conversations.unread == 2
+
+
+async def test_suggested_code_is_attached_as_fingerprints():
+    """To its own call, without what the question held; text and broken answers suggest nothing."""
+    attached: dict[str, Sequence[object]] = {}
+
+    def attach(trace_id: str, found: Sequence[object]) -> bool:
+        attached[trace_id] = found
+        return True
+
+    own = "def first(items):\n    return items[0] if items else None\n"
+    new = "def last(items):\n    return items[-1] if items else None\n"
+    conversations = Conversations(None, Resolved(), attach)
+    question = {"role": "user", "content": f"And for the last one?\n{own}"}
+    conversations.heard(ask(1, 0.0), body(question), said(f"```python\n{own}```\nand\n```python\n{new}```"))
+    conversations.heard(ask(2, 0.0), body(QUESTION), said("Use sorted."))
+    conversations.heard(ask(3, 0.0), body(QUESTION), None)
+    conversations.heard(ask(4, 0.0), body(QUESTION), said(f"~~~\n{new}~~~"))
+    await conversations.settle()
+    first, fourth = (suggestions_in(f"```python\n{new}```", [own])[0], suggestions_in(f"```\n{new}```")[0])
+    assert attached == {"t1": (first,), "t4": (fourth,)}
+    assert conversations.signals == 0
+
+
+async def test_long_code_is_read_in_small_steps():
+    """Another task gets its turn many times before a long answer is read."""
+    attached: list[str] = []
+
+    def attach(trace_id: str, found: Sequence[object]) -> bool:
+        assert len(found) == 2
+        attached.append(trace_id)
+        return True
+
+    conversations = Conversations(SignalReader(), Resolved(), attach)
+    code = "\n".join(f"value_{number} = call({number}, {number * 7})" for number in range(4000))
+    conversations.heard(ask(1, 0.0), body(*[QUESTION] * 20), said(f"```\n{code}\n```\n" * 2))
+    turns = 0
+
+    async def other() -> None:
+        nonlocal turns
+        while not attached:
+            turns += 1
+            await asyncio.sleep(0)
+
+    task = asyncio.create_task(other())
+    await conversations.settle()
+    await task
+    assert attached == ["t1"]
+    assert turns >= 3
 
 
 async def test_requests_come_in_between():

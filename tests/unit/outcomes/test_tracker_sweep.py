@@ -163,6 +163,26 @@ def test_suggestions_that_a_check_looked_for_are_ignored_at_the_deadline(clock):
     assert profile.fail_count == 1
 
 
+def test_the_git_deadline_counts_also_where_other_calls_wait_longer(clock):
+    tracker = OutcomeTracker(clock=clock, git_deadline_seconds=100.0)
+    held, other = completed(tracker), completed(tracker)
+    tracker.attach_suggestions(held, ["fingerprint"])
+    clock.advance(100.0)
+    assert tracker.sweep_pending(300.0) == 1
+    assert tracker.pending_trace_ids() == [other]
+
+
+def test_nothing_is_ignored_because_the_process_ends_before_the_deadline(clock):
+    tracker = OutcomeTracker(clock=clock, git_deadline_seconds=100.0)
+    trace_id = completed(tracker)
+    tracker.attach_suggestions(trace_id, ["fingerprint"])
+    tracker.note_checked([trace_id])
+    clock.advance(99.0)
+    assert tracker.resolve_rest() == 1
+    receipt = receipt_of(tracker, trace_id)
+    assert (receipt.signal, receipt.success, receipt.quality) == ("expired", True, None)
+
+
 def test_suggestions_can_be_attached_at_any_time_before_the_resolution(tracker):
     running = tracker.record_start("m", CODE, "r")
     assert tracker.attach_suggestions(running, ["a"])

@@ -128,7 +128,7 @@ class _Reader:
         elif kind not in grammar.symbols:
             return None
         elif kind == "impl_item":
-            return " for ".join(self._field(node, field) for field in ("trait", "type")).strip()
+            return " for ".join(filter(None, (self._field(node, field) for field in ("trait", "type"))))
         elif kind == "method_declaration" and node.child_by_field_name("receiver") is not None:
             receiver = tokens(self._field(node, "receiver"))
             return f"{''.join(receiver[2:-1])}.{self._field(node, 'name')}"
@@ -162,12 +162,8 @@ class _Reader:
 
     def _body(self, node: "Node") -> int | None:
         """Where the body begins; None where there is none."""
-        for field in ("value", "right"):
-            value = node.child_by_field_name(field)
-            if value is not None:
-                node = value
-                break
-        body = node.child_by_field_name("body")
+        value = node.child_by_field_name("value") or node.child_by_field_name("right")
+        body = (value or node).child_by_field_name("body") or value
         if body is None and node.type == "type_spec":
             body = node.child_by_field_name("type")
         if body is None and node.type == "macro_definition":
