@@ -18,13 +18,17 @@ endif
 BIN := $(VENV)/bin
 ARGS ?=
 LIMIT ?=
+FAULT_TESTS := tests/fault tests/e2e/test_gateway_failover.py tests/e2e/test_gateway_streams.py \
+  tests/e2e/test_kill_backend.py tests/e2e/test_resilience_*.py tests/property/test_gateway_relay.py \
+  tests/property/test_sse_relay.py tests/property/test_http_edge.py \
+  tests/unit/proxy/test_forwarding.py tests/unit/proxy/test_waiting_and_hedging.py
 # The stamps carry a checksum of everything that decides what is installed.
 KEY := $(shell cat requirements/*.txt pyproject.toml | cksum | cut -d' ' -f1)
 RUN_STAMP := $(VENV)/.run-$(KEY)
 DEV_STAMP := $(VENV)/.dev-$(KEY)
 PIP := $(BIN)/python -m pip install --quiet
 
-.PHONY: help demo test unit check gates format-check lint types imports sizes reference format bench bench-paced bench-footprint bench-peers soak eval-signals eval-auto bench-routing lock clean
+.PHONY: help demo test test-faults unit check gates format-check lint types imports sizes reference format bench bench-paced bench-footprint bench-peers soak eval-signals eval-auto bench-routing lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 22
@@ -34,6 +38,9 @@ demo: $(RUN_STAMP)  ## two real model servers, a failing one, the gateway and li
 
 test: $(DEV_STAMP)  ## the whole test suite with line and branch coverage (ARGS: arguments of pytest)
 	$(BIN)/python -m pytest --cov=nexus $(ARGS)
+
+test-faults: $(DEV_STAMP)  ## the tests of docs/faults.md alone: everything that can go wrong, over real sockets
+	$(BIN)/python -m pytest $(FAULT_TESTS) $(ARGS)
 
 unit: $(DEV_STAMP)  ## the unit tests alone, without coverage
 	$(LIMIT) $(BIN)/python -m pytest tests/unit $(ARGS)
