@@ -80,13 +80,13 @@ def start(
     command: Sequence[str],
     *,
     port: int,
-    core: int,
+    core: int | str,
     log: Path,
     ready: str = "/v1/models",
     environ: Mapping[str, str] | None = None,
     headers: tuple[tuple[str, str], ...] = (),
 ) -> Running:
-    """Run `command` on `core` and return once `ready` answers 200 on `port`.
+    """Run `command` on `core` (or several, as taskset takes them); return once `ready` answers 200 on `port`.
 
     Raises:
         NotReadyError: it ended, or did not answer within a minute.

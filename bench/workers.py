@@ -1,0 +1,166 @@
+"""How far several workers go: requests per second, and processor time per request, by number of workers.
+
+    python -m bench.workers [--workers 1,2] [--seconds 3] [--rounds 3] [--cores 0,1] [--json PATH]
+
+Each number of workers gets as many of `--cores` (all but the load core by default); the mock model server and
+wrk share the load core. Where that is too few cores, or the load core is the limit (`busy` well under 1), the
+rate says nothing of scaling. The processor time per request does: with n workers and a core for each, n times
+as many requests fit, less what each costs more than with one worker. That is the column `scaling`.
+"""
+
+import argparse
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from statistics import median
+
+import msgspec
+from msgspec import Struct
+
+from bench import load, machine, process, subjects
+
+CONNECTIONS = 64
+_TICK = os.sysconf("SC_CLK_TCK")
+_WARM_UP_SECONDS = 1.0
+
+
+class Run(Struct, frozen=True):
+    """One run: requests per second, microseconds of processor time per request, share of the cores used."""
+
+    per_second: float
+    cpu_us: float
+    busy: float
+
+
+class Row(Struct, frozen=True):
+    """One number of workers: medians, the scaling they come to, and all runs."""
+
+    workers: int
+    cores: tuple[int, ...]
+    per_second: float
+    cpu_us: float
+    busy: float
+    scaling: float
+    runs: tuple[Run, ...]
+
+
+class Report(Struct, frozen=True):
+    """What a run leaves behind."""
+
+    machine: machine.Machine
+    commit: str
+    rows: tuple[Row, ...]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, print a table, and write the figures where that was asked for."""
+    options = _options(arguments)
+    counts = [int(each) for each in options.workers.split(",")]
+    cores = [int(each) for each in options.cores.split(",")] if options.cores else _other_cores()
+    runs: dict[int, list[Run]] = {count: [] for count in counts}
+    with tempfile.TemporaryDirectory(prefix="nexus-bench-") as name, ExitStack() as stack:
+        folder = Path(name)
+        load.write_scripts(folder)
+        try:
+            mock = subjects.json_mock(folder)
+            stack.callback(mock.stop)
+            for _ in range(options.rounds):
+                for count in counts:
+                    runs[count].append(_measure(folder, mock.url, count, cores[:count], options.seconds))
+        except (process.UnavailableError, process.NotReadyError, load.LoadError) as error:
+            print(f"bench.workers: {error}", file=sys.stderr)
+            return 1
+    rows = _rows(runs, cores)
+    _print(rows)
+    if options.json:
+        report = Report(machine.describe(), machine.git_short(), rows)
+        Path(options.json).write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2))
+    return 0
+
+
+def _measure(folder: Path, upstream: str, count: int, cores: list[int], seconds: float) -> Run:
+    """One gateway with this many workers, from its start to its end."""
+    port = process.free_port()
+    config = folder / f"nexus-{count}.toml"
+    text = subjects.nexus_config(port, upstream)
+    config.write_text(text.replace("[server]\n", f"[server]\nworkers = {count}\n"))
+    command = [sys.executable, "-m", "nexus.cli.main", "serve", "--config", str(config)]
+    command += ["--data-dir", str(folder / f"nexus-{count}")]
+    running = process.start(
+        "nexus", command, port=port, core=",".join(map(str, cores)), log=folder / f"nexus-{count}.log"
+    )
+    try:
+        script = folder / "json.lua"
+        load.run(running, script, connections=CONNECTIONS, seconds=_WARM_UP_SECONDS)
+        before = tree_cpu_seconds(running.process.pid)
+        found = load.run(running, script, connections=CONNECTIONS, seconds=seconds)
+        used = tree_cpu_seconds(running.process.pid) - before
+    finally:
+        running.stop()
+    return Run(found.per_second, used / found.requests * 1e6, used / (found.micros / 1e6) / len(cores))
+
+
+def tree_cpu_seconds(pid: int) -> float:
+    """Processor time of a process and all that it started, also in sessions of their own."""
+    children: dict[int, list[int]] = {}
+    ticks: dict[int, int] = {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            fields = (entry / "stat").read_text().rpartition(")")[2].split()
+        except OSError:  # it has ended since the folder was listed
+            continue
+        children.setdefault(int(fields[1]), []).append(int(entry.name))
+        ticks[int(entry.name)] = int(fields[11]) + int(fields[12])
+    total, waiting = 0, [pid]
+    while waiting:
+        each = waiting.pop()
+        total += ticks.get(each, 0)
+        waiting += children.get(each, [])
+    return total / _TICK
+
+
+def _rows(runs: dict[int, list[Run]], cores: list[int]) -> tuple[Row, ...]:
+    costs = {count: median(run.cpu_us for run in each) for count, each in runs.items()}
+    fewest = costs[min(costs)]
+    return tuple(
+        Row(
+            count,
+            tuple(cores[:count]),
+            round(median(run.per_second for run in each), 1),
+            round(costs[count], 2),
+            round(median(run.busy for run in each), 3),
+            round(count * fewest / costs[count], 3),
+            tuple(each),
+        )
+        for count, each in sorted(runs.items())
+    )
+
+
+def _print(rows: Sequence[Row]) -> None:
+    print(f"{'workers':>7} {'cores':>6} {'requests/s':>11} {'us/request':>11} {'busy':>6} {'scaling':>8}")
+    for row in rows:
+        print(
+            f"{row.workers:>7} {len(row.cores):>6} {row.per_second:>11,.0f} {row.cpu_us:>11.1f} "
+            f"{row.busy:>6.2f} {row.scaling:>8.2f}"
+        )
+
+
+def _other_cores() -> list[int]:
+    return sorted(os.sched_getaffinity(0) - {process.LOAD_CORE}) or [process.PROXY_CORE]
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench.workers", description=__doc__)
+    parser.add_argument("--workers", default="1,2", help="numbers of workers, with commas")
+    parser.add_argument("--seconds", type=float, default=3.0, help="length of a run")
+    parser.add_argument("--rounds", type=int, default=3, help="runs of each number of workers, in turn")
+    parser.add_argument("--cores", default="", help="cores of the gateway, with commas")
+    parser.add_argument("--json", default="", help="where to write the figures")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
