@@ -1,25 +1,21 @@
 """Profiles in a file that several processes share."""
 
-import contextlib
-import errno
-import fcntl
 import logging
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 from msgspec import Struct
 
 from nexus.core.clock import Clock
+from nexus.ledger.shared_file import locked, replace_file
 from nexus.outcomes.profile import ModelProfile
 from nexus.outcomes.tally import Tallies, add_all, from_profile, publish
 
 _LOG = logging.getLogger(__name__)
 PROFILES_FILE = "profiles.json"
 """The name of the file in a data directory."""
-_LOCK_TRIES = 200
-_LOCK_PAUSE_SECONDS = 0.05
+_LOCK_SECONDS = 10.0
 
 
 class _Content(Struct, frozen=True):
@@ -46,7 +42,7 @@ class ProfileFile:
             return self._content()
         except ValueError:
             # Only under the lock: otherwise another process may be about to repair what is moved away here.
-            with self._locked():
+            with locked(self.path, self._clock, seconds=_LOCK_SECONDS):
                 return self._content_or_aside({})
 
     def look(self) -> list[ModelProfile]:
@@ -64,7 +60,7 @@ class ProfileFile:
         `known` is what the file held the last time: it stands in for a file that was damaged since.
         """
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with self._locked():
+        with locked(self.path, self._clock, seconds=_LOCK_SECONDS):
             content = self._content_or_aside(known)
             add_all(content, changes)
             self._put(content)
@@ -73,7 +69,7 @@ class ProfileFile:
     def replace(self, content: Tallies) -> None:
         """Write a copy over whatever is there. OSError if it can't be written."""
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with self._locked():
+        with locked(self.path, self._clock, seconds=_LOCK_SECONDS):
             self._put(content)
 
     def _content(self) -> Tallies:
@@ -100,41 +96,3 @@ class ProfileFile:
     def _put(self, content: Tallies) -> None:
         profiles = [publish(model_id, tally) for model_id, tally in sorted(content.items())]
         replace_file(self.path, msgspec.json.encode(_Content(profiles)))
-
-    @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
-        # The file itself is replaced at each write, so it can't carry the lock.
-        lock = self.path.with_name(f"{self.path.name}.lock")
-        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            for _ in range(_LOCK_TRIES):
-                try:
-                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    self._clock.sleep(_LOCK_PAUSE_SECONDS)
-            else:
-                raise OSError(errno.EAGAIN, "another process holds its lock", str(lock))
-            yield
-        finally:
-            os.close(descriptor)  # which gives the lock up
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Put `content` in the place of the file in one step, for its owner's eyes only. Raises OSError."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{os.urandom(6).hex()}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)

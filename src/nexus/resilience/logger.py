@@ -5,29 +5,20 @@ structlog is imported by the first `get_logger`, because importing it takes long
 package.
 """
 
-import math
 import os
 import sys
 import traceback
 from collections.abc import Mapping, MutableMapping
 from contextlib import AbstractContextManager, suppress
-from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
 from nexus.core.clock import Clock, SystemClock
-from nexus.core.masking import MASK, mask_secrets
+from nexus.core.log_fields import encodable, plain, text, timestamp
 
 _LEVELS = {"DEBUG": 10, "INFO": 20, "WARNING": 30, "WARN": 30, "ERROR": 40, "CRITICAL": 50}
 _FIXED = ("timestamp", "level", "service", "message")
-_MAX_DEPTH = 4
-# What is beyond this, and infinity and NaN, is written as text: readers differ in what they make of it.
-_JSON_INTEGER = 2**63 - 1
-_SECRET_FIELDS = frozenset(
-    {"api_key", "apikey", "authorization", "password", "passwd", "secret", "client_secret", "token"}
-    | {"access_token", "refresh_token", "auth_token", "private_key"}
-)
 
 
 class StructuredLogger:
@@ -141,51 +132,21 @@ class _Line:
         fields: Mapping[str, object] = event.pop("fields")
         error: BaseException | str | None = event.pop("error", None)
         line: dict[str, object] = {
-            "timestamp": _timestamp(self._clock.time()),
+            "timestamp": timestamp(self._clock.time()),
             "level": event.pop("level"),
             "service": self._service,
-            "message": _text(event.pop("event")),
+            "message": text(event.pop("event")),
         }
         for name, value in fields.items():
-            line[f"{name}_" if name in _FIXED else _encodable(name)] = _plain(name, value)
+            line[f"{name}_" if name in _FIXED else encodable(name)] = plain(name, value)
         if isinstance(error, BaseException):
             line["error_type"] = type(error).__name__
-            line["stack_trace"] = _text("".join(traceback.format_exception(error)))
+            line["stack_trace"] = text("".join(traceback.format_exception(error)))
         if error is not None:
-            line["error"] = _text(error)
+            line["error"] = text(error)
         for name, value in event.items():
-            line.setdefault(name, _plain(name, value))
+            line.setdefault(name, plain(name, value))
         return msgspec.json.encode(line).decode()
-
-
-def _plain(name: str, value: object, depth: int = 0) -> object:
-    """The value as JSON can hold it, without secrets; what is nested too deep becomes text."""
-    if name.lower().replace("-", "_") in _SECRET_FIELDS:
-        return MASK
-    if value is None or isinstance(value, bool):
-        return value
-    if isinstance(value, int):
-        return value if abs(value) <= _JSON_INTEGER else str(value)
-    if isinstance(value, float):
-        return value if math.isfinite(value) else str(value)
-    if depth < _MAX_DEPTH and isinstance(value, Mapping):
-        return {_encodable(str(key)): _plain(str(key), item, depth + 1) for key, item in value.items()}
-    if depth < _MAX_DEPTH and isinstance(value, list | tuple | set | frozenset):
-        return [_plain("", item, depth + 1) for item in value]
-    return _text(value)
-
-
-def _text(value: object) -> str:
-    return _encodable(mask_secrets(str(value)))
-
-
-def _encodable(text: str) -> str:
-    # Half a surrogate pair would keep the line from being written.
-    return text.encode(errors="replace").decode()
-
-
-def _timestamp(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 class _StandardOutput:

@@ -1,14 +1,9 @@
 """What cloud backends have cost this month: counted in memory, kept in a file that processes share."""
 
 import asyncio
-import contextlib
-import errno
-import fcntl
 import logging
 import math
-import os
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,10 +12,10 @@ from msgspec import Struct
 
 from nexus.core.clock import Clock
 from nexus.core.fleet import SpendMeter
+from nexus.ledger.shared_file import locked, replace_file
 
 _LOG = logging.getLogger(__name__)
-_LOCK_TRIES = 40
-_LOCK_PAUSE_SECONDS = 0.05
+_LOCK_SECONDS = 2.0
 _MONTHS_KEPT = 24
 
 
@@ -37,10 +32,6 @@ class MonthSpend(Struct, frozen=True, array_like=True, gc=False):
     month: str
     saved_usd: float
     unsaved_usd: float
-
-
-class _LockedError(OSError):
-    """Another process kept the lock for too long."""
 
 
 class SpendStore:
@@ -205,10 +196,10 @@ class SpendStore:
         if not taken:
             return self._read(path)
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with self._locked(path):
+        with locked(path, self._clock, seconds=_LOCK_SECONDS):
             months = _sum(self._read_locked(path), taken)
             kept = dict(sorted(months.items())[-_MONTHS_KEPT:])
-            _replace(path, msgspec.json.encode(_SpendFile(kept)))
+            replace_file(path, msgspec.json.encode(_SpendFile(kept)))
         return kept
 
     def _read(self, path: Path) -> Mapping[str, float]:
@@ -216,7 +207,7 @@ class SpendStore:
             return _months_in(path)
         except ValueError:
             # Only under the lock: otherwise another process may be about to repair what is moved away here.
-            with self._locked(path):
+            with locked(path, self._clock, seconds=_LOCK_SECONDS):
                 return self._read_locked(path)
 
     def _read_locked(self, path: Path) -> Mapping[str, float]:
@@ -227,26 +218,6 @@ class SpendStore:
             path.rename(aside)
             self._warn(f"{path} is damaged ({error}): it was moved to {aside}, and what it counted is lost")
             return self._saved
-
-    @contextlib.contextmanager
-    def _locked(self, path: Path) -> Iterator[None]:
-        """Hold the lock, a file beside `path`: that one is replaced at each write, so it can't carry it."""
-        descriptor = os.open(
-            path.with_name(f"{path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
-        )
-        try:
-            for _ in range(_LOCK_TRIES):
-                try:
-                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    self._clock.sleep(_LOCK_PAUSE_SECONDS)
-            else:
-                raise _LockedError(errno.EAGAIN, "another process holds its lock")
-            yield
-        finally:
-            # Closing gives the lock up.
-            os.close(descriptor)
 
 
 def _sum(one: Mapping[str, float], other: Mapping[str, float]) -> dict[str, float]:
@@ -265,23 +236,3 @@ def _months_in(path: Path) -> Mapping[str, float]:
         if not 0.0 <= usd < math.inf:
             raise ValueError(f"the amount of {month} is {usd}")
     return months
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Put `content` in the place of the file in one step, readable by its owner only."""
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    temporary = Path(name)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)

@@ -16,7 +16,7 @@ import msgspec
 import structlog
 
 from nexus.config.model import LoggingSettings
-from nexus.telemetry.fields import encodable, plain, printable, text, timestamp
+from nexus.core.log_fields import encodable, plain, printable, text, timestamp
 from nexus.telemetry.sink import LogSink
 
 SERVICE = "nexus"

@@ -12,8 +12,8 @@ from msgspec import Struct
 
 from nexus.core.clock import Clock
 from nexus.core.decision import Decision
+from nexus.core.log_fields import encodable, printable
 from nexus.core.outcome import RequestOutcome
-from nexus.telemetry.fields import encodable, printable
 from nexus.telemetry.sink import LogSink
 
 LOGGER = "nexus.request"

@@ -318,7 +318,7 @@ async def test_a_fault_of_our_own_is_raised_and_loses_nothing(
     store = SpendStore(path, clock, warn=Warnings())
     store.add(1.0)
     with monkeypatch.context() as patch:
-        patch.setattr(spend, "_replace", None)
+        patch.setattr(spend, "replace_file", None)
         with pytest.raises(TypeError):
             await store.flush_async()
     assert store.flush()
