@@ -115,3 +115,17 @@ def test_no_text_takes_long(text):
     began = time.process_time()
     classify([text], [text, text])
     assert time.process_time() - began < 0.5
+
+
+@pytest.mark.parametrize("remark", ["That's wrong. {}", "No. {}", "Try again: {}", "{} Answer properly!"])
+def test_the_question_put_again_word_for_word_is_asked_again_whatever_the_remark(remark):
+    question = "What is the capital of France?"
+    assert classify([remark.format(question)], [question]) is FollowUp.ASKED_AGAIN
+    assert classify([remark.format(question.lower())], ["Hello.", question]) is FollowUp.ASKED_AGAIN
+
+
+def test_a_remark_alone_or_a_long_text_around_the_question_is_something_else():
+    question = "What is the capital of France?"
+    assert classify(["That's wrong."], [question]) is FollowUp.CORRECTED
+    assert classify([f"That's wrong. {question} {'So it says. ' * 20}"], [question]) is FollowUp.CORRECTED
+    assert classify(["No. Why?"], ["Why?"]) is FollowUp.CORRECTED

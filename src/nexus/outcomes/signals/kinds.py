@@ -15,6 +15,8 @@ SIMILAR = 0.4
 _EARLIER_QUESTIONS = 3
 _LOOK_CHARS = 4000
 _SHORT_CHARS = 200
+_SHORT_QUESTION = 12
+_REMARK_CHARS = 120
 
 _ERROR = re.compile(
     r"traceback \(most recent|\b\w*(?:error|exception)\b\s*:|errors?:"
@@ -89,6 +91,8 @@ def classify(said: Sequence[str], asked: Sequence[str]) -> FollowUp:
         return FollowUp.ERROR_REPORT
     if len(last) < _SHORT_CHARS and _THANKS.match(last):
         return FollowUp.THANKS
+    if _word_for_word(last, asked):
+        return FollowUp.ASKED_AGAIN
     if _CORRECTION.search(everything[:COMPARE_CHARS]):
         return FollowUp.CORRECTED
     if _asked_before(last, asked):
@@ -96,6 +100,14 @@ def classify(said: Sequence[str], asked: Sequence[str]) -> FollowUp:
     if _CHANGE.search(last[: _SHORT_CHARS + 100]):
         return FollowUp.CHANGE_REQUESTED
     return FollowUp.BUILT_ON if _BUILDING.search(everything) else FollowUp.MOVED_ON
+
+
+def _word_for_word(message: str, asked: Sequence[str]) -> bool:
+    """Whether a message holds the last question as it was put, with a remark before or after it at most."""
+    question = asked[-1].strip().lower() if asked else ""
+    if not _SHORT_QUESTION <= len(question) < len(message) <= len(question) + _REMARK_CHARS:
+        return False
+    return question in message.lower()
 
 
 def _asked_before(message: str, asked: Sequence[str]) -> bool:
