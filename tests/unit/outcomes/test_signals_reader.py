@@ -182,6 +182,17 @@ def test_a_program_that_repeats_itself_does_not_reject():
     assert said == [0] + [1] * MAX_REPEATS + [0] * (5 - MAX_REPEATS)
 
 
+def test_people_who_ask_the_same_and_go_on_are_no_program():
+    """A question that is asked often is still asked again by somebody who drops its answer."""
+    gateway = Gateway()
+    for number in range(MAX_REPEATS + 2):
+        at = number * 10.0
+        gateway.ask([user(QUESTION)], PROSE, at)
+        gateway.ask([user(QUESTION), assistant(PROSE), user("Thanks.")], "You are welcome.", at + 1)
+    gateway.ask([user(QUESTION)], PROSE, 100.0)
+    assert only(gateway.ask([user(QUESTION)], CODE, 101.0)).name == "regenerated"
+
+
 def test_a_question_edited_in_place_is_asked_again():
     """The answer is dropped, and the question comes in other words behind the same conversation."""
     gateway = Gateway()

@@ -13,10 +13,11 @@ class Remembered:
     """One answer that was given. `answered_at` is monotonic seconds.
 
     `read`: what became of it has been looked at, or it can no longer be known. `length` counts the characters
-    of its content that were hashed. `repeats` counts the answers given to the very same messages before it.
+    of its content that were hashed. `followed`: the conversation went on after it. `repeats` counts the
+    answers given to the very same messages before it, since one that was followed.
     """
 
-    __slots__ = ("answer", "answered_at", "conversation", "length", "read", "repeats", "trace_id")
+    __slots__ = ("answer", "answered_at", "conversation", "followed", "length", "read", "repeats", "trace_id")
 
     def __init__(
         self, trace_id: str, answer: bytes, length: int, conversation: Conversation, answered_at: float
@@ -27,6 +28,7 @@ class Remembered:
         self.conversation = conversation
         self.answered_at = answered_at
         self.read = False
+        self.followed = False
         self.repeats = 0
 
 

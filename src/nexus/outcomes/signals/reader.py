@@ -112,7 +112,8 @@ class SignalReader:
             return
         entry = Remembered(trace_id, digest, answer.length, conversation, now)
         before = self._memory.to_same_messages(conversation.whole, now)
-        if before is not None and now - before.answered_at <= REGENERATE_SECONDS:
+        recent = before is not None and now - before.answered_at <= REGENERATE_SECONDS
+        if before is not None and recent and not before.followed:
             entry.repeats = before.repeats + 1
         self._memory.add(entry)
 
@@ -166,7 +167,7 @@ class SignalReader:
     ) -> FollowUp:
         position = _last_but_users(messages)
         answer = messages[position]
-        entry.read = True
+        entry.read = entry.followed = True
         asked = [message.text() for message in messages[:position] if message.role == "user"]
         kind = classify([message.text() for message in messages[position + 1 :]], asked)
         least, most = QUICK_SECONDS
