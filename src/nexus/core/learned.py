@@ -62,7 +62,7 @@ class ExpectedTimeSettings(Struct, frozen=True, kw_only=True):
         most_penalty: bound of that penalty.
 
     The choice:
-        ramp_start, ramp_seconds: share of its load that a recovered backend gets at first, and until it has all.
+        ramp_start, ramp_seconds: share of its load that a recovered backend gets at first, and until all.
         priority_tolerance: a lower priority number goes first while it costs at most this times the best.
         exact_up_to, sample: up to this many candidates all are compared, else this many of them.
         noise: relative random change of each cost, against herds of several gateways.
