@@ -27,7 +27,6 @@ Resolve = Callable[[str, InferredOutcome, str], SignalResult]
 
 Attach = Callable[[str, Sequence[object]], bool]
 """Lets a call wait for what becomes of the code that it suggested: trace id, fingerprints."""
-_CODE_MARKS = ("```", "~~~")
 
 
 class _Heard(Struct, frozen=True, gc=False):
@@ -118,15 +117,12 @@ class Conversations:
         answer, attach = heard.answer, self._attach
         if attach is None or answer is None or not answer.whole:
             return
-        text = answer.text
-        if any(mark in text for mark in _CODE_MARKS):
-            yield
-            trace_id = heard.request.trace_id
-            yield from fingerprinting(
-                text,
-                lambda: [message.text() for message in messages],
-                lambda found: attach(trace_id, found),
-            )
+        trace_id = heard.request.trace_id
+        yield from fingerprinting(
+            answer.text,
+            lambda: [message.text() for message in messages],
+            lambda found: attach(trace_id, found),
+        )
 
     def _read_signals(self, heard: _Heard, messages: Sequence[ChatMessage]) -> None:
         reader = self._reader

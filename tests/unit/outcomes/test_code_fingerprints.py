@@ -137,11 +137,34 @@ def test_hashes_are_packed_in_order_and_torn_ones_refused():
         ("```text\nhello\n```", []),
         ("```console\n$ ls\n```", []),
         ("```{.python}\na\n```", ["a"]),
+        ("[PYTHON]\na\n[/PYTHON]\n[TESTS]\nb\n[/TESTS]", ["a"]),
     ],
 )
 def test_the_code_blocks_of_an_answer(answer, found):
     """Fences of either kind, nested, indented, unclosed; commands, output and text are no suggestions."""
     assert blocks(answer) == found
+
+
+@pytest.mark.parametrize(
+    ("answer", "is_code"),
+    [
+        (CODE, True),
+        ("import os\n\nclass A:\n    x: int = 3\n\n    def f(self) -> int:\n        return self.x\n", True),
+        ("func Add(a int, b int) int {\n\treturn a + b\n}\n", True),
+        ('#include <stdio.h>\nint main(void) {\n    puts("hi");\n}', True),
+        ("const f = async (a) => {\n  await g(a)\n  return a\n}", True),
+        ("pub fn add(a: i32) -> i32 {\n    a + 1\n}\nlet b = 2;", True),
+        ("Use sorted() with a key.\nIt returns a new list.\nThe old one stays.", False),
+        ("To sort a list:\n\n1. Take the list.\n2. Call sort().\n3. Done.", False),
+        ("x = 1", False),
+        ("", False),
+        ("\n\n", False),
+        ("Dear Sir (or Madam),\n\nthank you for the letter; it was a pleasure.\nYours", False),
+    ],
+)
+def test_an_answer_without_a_fence_is_code_if_it_is_nothing_else(answer, is_code):
+    """Some models are told to give code only."""
+    assert blocks(answer) == ([answer] if is_code else [])
 
 
 def test_of_a_diff_each_hunk_is_a_suggestion_its_new_side():

@@ -13,6 +13,7 @@ from nexus.core.errors import NexusError
 
 MAX_FILE_BYTES = 1024 * 1024
 MAX_FILES = 5_000
+MAX_BYTES = 64 * 1024 * 1024
 MAX_COMMITS = 500
 _TIMEOUT_SECONDS = 60.0
 _NO_OBJECT = "0"
@@ -73,8 +74,8 @@ class _Entry(NamedTuple):
 class Repository(AbstractContextManager["Repository"]):
     """A git repository with a working tree, read with git itself. Nothing in it is changed, no lock is taken.
 
-    Links are left out. So are binary files, those over 1 MB, and what follows after 5,000 files of a change:
-    `left_out` counts them.
+    Links are left out. So are binary files, those over 1 MB, what follows after 5,000 files of a change, and
+    what follows after 64 MB in all: `left_out` counts them.
 
     Raises:
         RepositoryError: git is missing, or `directory` is in no repository with a working tree.
@@ -84,6 +85,7 @@ class Repository(AbstractContextManager["Repository"]):
         self._directory = Path(directory)
         self._blobs: _Blobs | None = None
         self.left_out = 0
+        self._room = MAX_BYTES
         if not self._directory.is_dir():
             raise RepositoryError(f"{self._directory} is no directory")
         self.root = Path(self._text("rev-parse", "--show-toplevel"))
@@ -189,9 +191,10 @@ class Repository(AbstractContextManager["Repository"]):
         return None if data is None else self._readable(data)
 
     def _readable(self, data: bytes) -> str | None:
-        if len(data) > MAX_FILE_BYTES or b"\0" in data:
+        if len(data) > min(MAX_FILE_BYTES, self._room) or b"\0" in data:
             self.left_out += 1
             return None
+        self._room -= len(data)
         return data.decode(errors="replace")
 
     # --- git
