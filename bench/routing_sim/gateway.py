@@ -116,6 +116,10 @@ class _Pool:
         backend.submit(job)
         return cast("Call", upstream)
 
+    def is_connected(self, origin: Origin) -> bool:  # noqa: ARG002 - the product's protocol
+        """What open connections tell is not simulated."""
+        return False
+
 
 class _Client:
     """The client's side of one request."""

@@ -237,6 +237,8 @@ class Exchange(Answering):
             self._drop_out(outcome)
             return
         self._note(outcome)
+        if not outcome.status:
+            self._prefer_connected()
         delay = self.shared.retries.delay(len(self._attempts) - 1)
         if outcome.ended_at >= self.total_deadline:
             self._refuse(refusal.for_attempts(self.request, self._attempts))
@@ -244,6 +246,22 @@ class Exchange(Answering):
             self._sleep(Pause(self, again=False), delay)
         else:
             self._try_next()
+
+    def _prefer_connected(self) -> None:
+        """Nobody answered: of those that are as good as the next one, go on with one that keeps a connection.
+
+        Where several servers go down together, this is what tells the others apart at once.
+        """
+        shared, candidates = self.shared, self._decision.candidates
+        rest = candidates[self._position :]
+        for each in rest:
+            if not _is_as_good(each, rest[0]):
+                return
+            if shared.pool.is_connected(shared.target(each.view.backend).origin):
+                others = tuple(other for other in rest if other is not each)
+                made = (*candidates[: self._position], each, *others)
+                self._decision = replace(self._decision, candidates=made)
+                return
 
     # --- what the client's side and the clock report (Upflow)
 
@@ -286,3 +304,13 @@ class Exchange(Answering):
         self._attempt = None
         self._race_from = 0.0
         self._wake_at = _FOREVER
+
+
+def _is_as_good(one: Candidate, other: Candidate) -> bool:
+    """Whether nothing but a score puts one before the other."""
+    return (
+        one.model == other.model
+        and one.view.backend.priority == other.view.backend.priority
+        and one.degraded == other.degraded
+        and one.probe == other.probe
+    )

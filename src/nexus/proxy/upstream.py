@@ -335,6 +335,10 @@ class UpstreamPool:
         if idle and connection in idle:
             idle.remove(connection)
 
+    def is_connected(self, origin: Origin) -> bool:
+        """Whether a connection waits there: somebody listens, or did a moment ago."""
+        return bool(self._idle.get(origin.key))
+
     def sweep(self) -> None:
         """Close connections that have been idle for long. Call it every few seconds."""
         oldest = self._clock.monotonic() - _IDLE_SECONDS

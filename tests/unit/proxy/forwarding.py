@@ -91,13 +91,14 @@ class Rig:
         queue_size: int,
         fallbacks: dict[str, tuple[str, ...]],
         try_degraded: bool,
+        priorities: tuple[int, ...],
     ) -> None:
         loop = asyncio.get_running_loop()
         self.clock = ManualClock(start=1000.0)
         self.upstreams = dict(zip("abc", upstreams, strict=False))
         backends = [
-            Backend(name, name, each.url, models=("m", f"only-{name}"), priority=index, max_concurrency=limit)
-            for index, (name, each) in enumerate(self.upstreams.items())
+            Backend(name, name, each.url, models=("m", f"only-{name}"), priority=rank, max_concurrency=limit)
+            for rank, (name, each) in zip(priorities, self.upstreams.items(), strict=False)
         ]
         self.store = QualityMetricsStore(clock=self.clock)
         self.fleet = Fleet(
@@ -191,6 +192,7 @@ async def forwarding(
     queue_size: int = 10,
     fallbacks: dict[str, tuple[str, ...]] | None = None,
     try_degraded: bool = True,
+    priorities: tuple[int, ...] = (0, 1, 2),
     **retry: Any,
 ) -> AsyncIterator[Rig]:
     """A rig with so many upstreams. At its end nothing may be left over."""
@@ -203,6 +205,7 @@ async def forwarding(
             queue_size=queue_size,
             fallbacks=fallbacks or {},
             try_degraded=try_degraded,
+            priorities=priorities,
         )
         try:
             yield rig

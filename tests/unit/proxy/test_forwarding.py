@@ -20,6 +20,27 @@ async def test_the_fallback_chain_is_followed_after_failures():
         assert b'"model":"only-c"' in rig.upstreams["c"].posts[0].body
 
 
+@pytest.mark.parametrize(("alive", "dead"), [("b", "c"), ("c", "b")])
+async def test_after_a_refused_connection_one_that_is_open_goes_first(alive, dead):
+    """Servers that went down together are not tried one after the other."""
+    async with forwarding(3, priorities=(0, 1, 1), max_retries=1) as rig:
+        await rig.served(rig.ask(model=f"only-{alive}"))
+        rig.upstreams["a"].stop()
+        rig.upstreams[dead].stop()
+        for number in range(2):
+            client = rig.ask(f"{number}")
+            await rig.served(client)
+            assert client.status == 200
+
+
+async def test_an_open_connection_does_not_go_before_a_lower_priority_number():
+    async with forwarding(3, max_retries=1) as rig:
+        await rig.served(rig.ask(model="only-c"))
+        rig.upstreams["a"].stop()
+        await rig.served(rig.ask("next"))
+        assert rig.asked("b") == ["next"]
+
+
 async def test_attempts_on_fallbacks_count_as_retries():
     async with forwarding(3, fallbacks=CHAIN, max_retries=1) as rig:
         rig.upstreams["a"].always(Status(500))
