@@ -11,7 +11,7 @@ import pytest
 
 from nexus.testing import Answer, FaultyBackend, GatewayProcess, Hang, Status
 from tests.e2e.gateway_client import backend, backend_stats, chat, open_request, post
-from tests.e2e.worker_desks import SECONDS, Desk, Desks, kill_oldest_worker, worker_pids
+from tests.e2e.worker_desks import SECONDS, Desk, Desks, kill_oldest_worker, log_of, worker_pids
 
 CONFIG = """
 [server]
@@ -97,7 +97,7 @@ def test_a_backend_that_one_worker_finds_dead_is_out_for_both(setup):
 
 
 def test_checks_by_one_worker_are_news_to_the_other_and_a_reload_reaches_both(setup):
-    """A backend that stops is unhealthy for both, and healthy once it is back; then it is removed."""
+    """A backend stops and comes back; one goes, another comes; a mistake in the file costs nobody."""
     with Desks(setup.gateway) as desks:
         setup.two.stop()
         for desk in desks:
@@ -111,6 +111,18 @@ def test_checks_by_one_worker_are_news_to_the_other_and_a_reload_reaches_both(se
         for desk in desks:
             stats = desk.wait_for(lambda stats: len(stats["backends"]) == 1)
             assert stats["config"]["quality"]["error_rate_threshold"] == 0.2
+        setup.gateway.configure(config + backend("new", setup.two.url))
+        for desk in desks:
+            desk.wait_for(lambda stats: stats["backends"][-1]["id"] == "new")
+            desk.wait_for(lambda stats: backend_stats(stats, "new")["status"] == "healthy")
+            desk.wait_for(lambda stats: backend_stats(stats, "new")["models"] == ["m"])
+        setup.gateway.configure("wrong" + config)
+        kill_oldest_worker(setup.gateway)
+        desks[1].wait_for(lambda _: "can't start" in log_of(setup.gateway))
+        assert desks[1].chat(chat()).status == 200
+        setup.gateway.configure(config)
+        with Desks(setup.gateway) as anew:
+            assert min(desk.worker for desk in anew) == 2
 
 
 def test_a_killed_worker_is_replaced_and_what_it_had_under_way_is_forgotten(setup):

@@ -27,13 +27,13 @@ scope = "global"
 """
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def one() -> Iterator[FaultyBackend]:
     with FaultyBackend() as upstream:
         yield upstream
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def gateway(one: FaultyBackend) -> Iterator[GatewayProcess]:
     with GatewayProcess(CONFIG + backend("one", one.url, models=["m"])) as process:
         yield process
@@ -97,7 +97,8 @@ def test_a_gateway_that_can_not_start_says_why(one):
 
 def test_a_rate_limit_holds_over_both_workers(gateway):
     """What one worker has granted the other no longer grants; only what crosses on the way is too much."""
-    gateway.configure(LIMIT + gateway.toml, hang_up=True)
+    unlimited = gateway.toml
+    gateway.configure(LIMIT + unlimited, hang_up=True)
     with Desks(gateway) as desks:
         for desk in desks:
             desk.wait_for(lambda _, at=desk: "x-ratelimit-limit-requests" in at.chat(chat("none")).headers)
@@ -105,25 +106,34 @@ def test_a_rate_limit_holds_over_both_workers(gateway):
         granted = statuses.count(200)
         assert 10 < granted <= 30, statuses
         desks[0].wait_for(lambda _: desks[0].chat(chat()).status == desks[1].chat(chat()).status == 429)
+        gateway.configure(unlimited, hang_up=True)
+        for desk in desks:
+            desk.wait_for(lambda _, at=desk: at.chat(chat()).status == 200)
 
 
 def test_metrics_are_those_of_all_workers_and_never_fall(gateway):
     """They add up, also over a worker that was killed; and no worker outlives its supervisor."""
-    outcomes, seconds = "nexus_outcomes_total", "process_cpu_seconds_total"
+    outcomes, seconds = (
+        'nexus_outcomes_total{result="success",signal="explicit"}',
+        "process_cpu_seconds_total",
+    )
     with Desks(gateway) as desks:
+        known = _reading(desks[0], outcomes)
+        desks[1].wait_for(lambda _: _reading(desks[1], outcomes) == known)
         for desk in desks:
-            for _ in range(2):
-                trace_id = desk.chat(chat()).headers["x-nexus-trace-id"]
+            for at in range(2):
+                trace_id = desk.chat(say(f"Metric {at} of {desk.worker}")).headers["x-nexus-trace-id"]
                 desk.post("/v1/outcomes", {"trace_id": trace_id, "outcome": "accepted"})
         for desk in desks:
-            desk.wait_for(lambda _, at=desk: _reading(at, outcomes) == 4)
+            desk.wait_for(lambda _, at=desk: _reading(at, outcomes) == known + 4)
         before = _reading(desks[0], seconds)
         assert before > 0.5, "two workers have started"
     kill_oldest_worker(gateway)
     with Desks(gateway) as desks:
         assert [desk.worker for desk in desks] == [2, 3]
         for desk in desks:
-            desk.wait_for(lambda _, at=desk: _reading(at, outcomes) == 4 and _reading(at, seconds) >= before)
+            desk.wait_for(lambda _, at=desk: _reading(at, outcomes) == known + 4)
+            desk.wait_for(lambda _, at=desk: _reading(at, seconds) >= before)
     gateway.kill()
     deadline = time.monotonic() + SECONDS
     while _is_open(gateway.port):

@@ -102,6 +102,12 @@ def kill_oldest_worker(gateway: GatewayProcess) -> None:
         time.sleep(0.01)
 
 
+def log_of(gateway: GatewayProcess) -> str:
+    """What a running gateway has logged so far."""
+    gateway._read_output()
+    return gateway.stdout
+
+
 def worker_pids(gateway: GatewayProcess) -> list[int]:
     """The processes of the workers, oldest first."""
     children = Path(f"/proc/{gateway.pid}/task/{gateway.pid}/children").read_text()

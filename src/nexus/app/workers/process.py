@@ -37,10 +37,12 @@ from nexus.app.workers.messages import (
     Stop,
     Wanted,
     Welcome,
+    encode,
 )
 from nexus.app.workers.news import Scene, scene_decoder
 from nexus.app.workers.sharing import TELL_SECONDS, Sharing
 from nexus.backends.prices import PriceList
+from nexus.config.errors import ConfigError
 from nexus.config.load import LoadedConfig, load_config
 from nexus.config.model import Config
 from nexus.core.backend import Backend
@@ -60,27 +62,34 @@ class _StoppedError(Exception):
 
 
 def main() -> int:
-    """Serve until told to stop; the arguments are the descriptors of the line and of the lock of the log."""
+    """Serve until told to stop; returns the exit code.
+
+    The arguments are two descriptors: the line to the supervisor, and the file whose lock guards the log.
+    """
     line, log_lock = map(int, sys.argv[1:])
     sock = socket.socket(fileno=line)
     message, waiting, frames = first_message(sock)
     if not isinstance(message, Welcome):
         raise LineClosedError(f"the supervisor began with {message!r}")
     path = Path(message.file) if message.file else None
-    loaded = load_config(path, os.environ, message.flags, Path(message.cwd))
+    try:
+        loaded = load_config(path, os.environ, message.flags, Path(message.cwd))
+    except ConfigError as error:
+        # The file was changed, and is wrong now: the next try may find it mended.
+        sock.sendall(encode(Failed("; ".join(map(str, error.problems)))))
+        return 1
     process_log = set_up_logging(loaded.config.logging, lock=log_lock)
     try:
-        uvloop.run(_work(loaded, process_log, message, lambda: open_link(sock, waiting, frames)))
+        return uvloop.run(_work(loaded, process_log, message, lambda: open_link(sock, waiting, frames)))
     except (_StoppedError, LineClosedError):
         return 0
     finally:
         process_log.close()
-    return 0
 
 
 async def _work(
     loaded: LoadedConfig, process_log: ProcessLog, welcome: Welcome, connect: Callable[[], Awaitable[Link]]
-) -> None:
+) -> int:
     link = await connect()
     try:
         scene = await _scene(link)
@@ -88,9 +97,11 @@ async def _work(
         await worker.serve(scene)
     except NexusError as error:
         link.send(Failed(" ".join(str(error).split())))
+        return 1
     finally:
         link.close()
         await asyncio.sleep(0)
+    return 0
 
 
 async def _scene(link: Link) -> Scene | None:

@@ -57,7 +57,9 @@ class Sharing:
         self._spend = gateway.spend.standing()
         self._spends: dict[int, MonthSpend] = {}
         self._standings: dict[str, Standing] = {}
+        self._heard: dict[str, Standing] = {}
         self._version = -1
+        gateway.fleet.on_members(self._stand_again)
 
     def tell(self) -> None:
         """Tell the others what happened since the last call, if anything did."""
@@ -204,7 +206,14 @@ class Sharing:
         error = self._gateway.fleet.last_error(view.backend.id)
         return Standing(view.backend.id, view.status, error, tuple(view.models.values()))
 
+    def _stand_again(self) -> None:
+        """Backends have come: the worker that leads may have taken them in, and said so, before us."""
+        if not self._gateway.leads:
+            for standing in self._heard.values():
+                self._take_standing(standing)
+
     def _take_standing(self, standing: Standing) -> None:
+        self._heard[standing.backend] = standing
         fleet = self._gateway.fleet
         fleet.set_error(standing.backend, standing.error)
         fleet.set_models(standing.backend, standing.models)

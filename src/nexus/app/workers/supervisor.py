@@ -87,7 +87,7 @@ class Line(asyncio.Protocol):
 class _Worker:
     """One child process."""
 
-    __slots__ = ("index", "line", "process", "ready", "started_at")
+    __slots__ = ("index", "line", "process", "started_at")
 
     def __init__(
         self, index: int, process: asyncio.subprocess.Process, line: Line, started_at: float
@@ -96,7 +96,6 @@ class _Worker:
         self.process = process
         self.line = line
         self.started_at = started_at
-        self.ready = False
 
 
 class Supervisor:
@@ -123,6 +122,7 @@ class Supervisor:
         self._tasks: set[asyncio.Task[None]] = set()
         self._last_index = 0
         self._failure = ""
+        self._has_served = False
         self._worst_code = 0
         self._done = asyncio.Event()
 
@@ -164,7 +164,7 @@ class Supervisor:
             case Answer(sender=asker, number=number, body=body):
                 hub.answer(sender, asker, number, body)
             case Ready():
-                self._workers[sender].ready = True
+                self._has_served = True
                 _log.info("worker %d serves (process %d)", sender, self._workers[sender].process.pid)
             case Failed(reason=reason):
                 self._fail(sender, reason)
@@ -179,8 +179,8 @@ class Supervisor:
             worker.process.kill()
 
     def _fail(self, sender: int, reason: str) -> None:
-        # Whether a restart can work is not known before it is tried; at the very start it is told at once.
-        if any(worker.ready for worker in self._workers.values()):
+        # Later, what is wrong may be mended while the others serve; at the very start it is told at once.
+        if self._has_served:
             _log.error("worker %d can't start: %s", sender, reason)
             return
         self._failure = self._failure or reason
@@ -194,6 +194,8 @@ class Supervisor:
             self._hub.leave(worker.index)
             worker.line.close()
             del self._workers[worker.index]
+            if not self._has_served:
+                self._fail(worker.index, f"a worker ended with code {code} before it could serve")
             if self._done.is_set():
                 self._worst_code = self._worst_code or (1 if code else 0)
                 return
@@ -217,6 +219,8 @@ class Supervisor:
             wait.cancel()
 
     async def _start(self) -> _Worker:
+        self._last_index += 1
+        index = self._last_index
         ours, theirs = socket.socketpair()
         with theirs:
             process = await asyncio.create_subprocess_exec(
@@ -226,8 +230,6 @@ class Supervisor:
                 # A terminal's Ctrl-C is for the supervisor, which then tells the workers.
                 start_new_session=True,
             )
-        self._last_index += 1
-        index = self._last_index
         ours.setblocking(False)
         loop = asyncio.get_running_loop()
         _, line = await loop.create_connection(lambda: Line(self, index), sock=ours)
