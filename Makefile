@@ -28,7 +28,7 @@ RUN_STAMP := $(VENV)/.run-$(KEY)
 DEV_STAMP := $(VENV)/.dev-$(KEY)
 PIP := $(BIN)/python -m pip install --quiet
 
-.PHONY: help demo test test-faults unit check gates format-check lint types imports sizes reference format bench bench-paced bench-footprint bench-peers bench-workers soak eval-signals eval-auto bench-routing lock clean
+.PHONY: help demo test test-faults unit check gates format-check lint types imports sizes reference format bench bench-paced bench-footprint bench-peers bench-workers soak eval-signals eval-auto bench-routing bench-failover lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 22
@@ -99,6 +99,9 @@ bench-peers: $(DEV_STAMP)  ## install the peers that `make bench` compares with 
 
 bench-routing: $(DEV_STAMP)  ## routing policies side by side in virtual time (ARGS="--seeds 1,2,3 --scenarios S1,S7 --json PATH")
 	$(BIN)/python -m bench.routing_sim $(ARGS)
+
+bench-failover: $(DEV_STAMP)  ## failing backends on real sockets, beside LiteLLM and vllm-router (ARGS="--scenarios S1,S10 --rate 10")
+	$(BIN)/python -m bench.failover $(ARGS)
 
 lock: $(DEV_STAMP)  ## resolve every requirement afresh and write requirements/lock.txt
 	$(BIN)/python tools/lock.py

@@ -1,6 +1,10 @@
-"""How the peers are started in front of one mock: one worker each, and what can be left off is off."""
+"""How the peers are started: one worker each, and what can be left off is off.
+
+Most in front of one mock; vllm-router and LiteLLM also in front of several, as shipped but for a time limit.
+"""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from bench import peers, process
@@ -36,23 +40,41 @@ static_resources:
 """
 _ENVOY_TYPES = "type.googleapis.com/envoy.extensions.filters"
 _LITELLM = """
-model_list:
-  - model_name: mock
-    litellm_params:
-      model: openai/mock
-      api_base: {upstream}/v1
-      api_key: none
+model_list:{deployments}
 general_settings:
   disable_spend_logs: true
+  dangerously_permit_weak_or_unset_master_key: true
 litellm_settings:
-  telemetry: false
+  telemetry: false{limits}
 """
+_LITELLM_DEPLOYMENT = """
+  - model_name: {model}
+    litellm_params:
+      model: openai/{model}
+      api_base: {upstream}/v1
+      api_key: none"""
+_LITELLM_LIMITS = """
+  request_timeout: {seconds}
+router_settings:
+  timeout: {seconds}
+  stream_timeout: {seconds}"""
 
 
 def start_vllm_router(folder: Path, upstream: str, tag: str) -> process.Running:
     """vllm-router, round robin."""
+    return _start_vllm_router(folder, [upstream], tag)
+
+
+def start_vllm_router_pool(
+    folder: Path, upstreams: Sequence[str], tag: str, *, seconds: int
+) -> process.Running:
+    """vllm-router in front of several backends that have so long for an answer."""
+    return _start_vllm_router(folder, upstreams, tag, "--request-timeout-secs", str(seconds))
+
+
+def _start_vllm_router(folder: Path, upstreams: Sequence[str], tag: str, *more: str) -> process.Running:
     port, metrics_port = process.free_port(), process.free_port()
-    command = [_program("vllm-router"), "--worker-urls", upstream, "--policy", "round_robin"]
+    command = [_program("vllm-router"), "--worker-urls", *upstreams, "--policy", "round_robin", *more]
     command += ["--log-level", "warning", "--host", "127.0.0.1", "--port", str(port)]
     command += ["--prometheus-port", str(metrics_port)]
     return _run("vllm-router", command, port, folder, tag)
@@ -80,9 +102,23 @@ def start_envoy(folder: Path, upstream: str, tag: str) -> process.Running:
 
 def start_litellm(folder: Path, upstream: str, tag: str) -> process.Running:
     """LiteLLM's proxy, one worker."""
+    return _start_litellm(folder, [upstream], tag, "mock", "")
+
+
+def start_litellm_pool(
+    folder: Path, upstreams: Sequence[str], tag: str, *, model: str, seconds: int
+) -> process.Running:
+    """LiteLLM's proxy in front of several backends that have so long for an answer."""
+    return _start_litellm(folder, upstreams, tag, model, _LITELLM_LIMITS.format(seconds=seconds))
+
+
+def _start_litellm(
+    folder: Path, upstreams: Sequence[str], tag: str, model: str, limits: str
+) -> process.Running:
     port = process.free_port()
     config = folder / f"litellm-{tag}.yaml"
-    config.write_text(_LITELLM.format(upstream=upstream))
+    deployments = "".join(_LITELLM_DEPLOYMENT.format(model=model, upstream=each) for each in upstreams)
+    config.write_text(_LITELLM.format(deployments=deployments, limits=limits))
     command = [_program("litellm"), "--config", str(config), "--host", "127.0.0.1", "--port", str(port)]
     command += ["--num_workers", "1", "--telemetry", "False"]
     return _run("litellm", command, port, folder, tag)
@@ -115,6 +151,7 @@ def _run(
 ) -> process.Running:
     log = folder / f"{name}-{tag}.log"
     environ = {"PATH": f"{Path(command[0]).parent}:{os.environ['PATH']}", "HOME": str(folder)}
+    environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # its price list is not fetched from the network
     return process.start(
         name, command, port=port, core=PROXY_CORE, log=log, ready=ready, environ=environ, headers=headers
     )
