@@ -12,7 +12,6 @@ from nexus.proxy.answer_head import own_lines, routed_lines
 from nexus.proxy.attempt import Attempt
 from nexus.proxy.context import ProxyContext
 from nexus.proxy.downstream import ClientHeaders, Downstream
-from nexus.proxy.headers import relayed_headers
 from nexus.proxy.hedging import cancel_loser
 from nexus.proxy.owner import Tried
 
@@ -92,7 +91,7 @@ class Answering:
         self,
         attempt: Tried,
         outcome: AttemptOutcome,
-        headers: list[tuple[bytes, bytes]],
+        relayed: bytes,
         body: bytes,
         arrived_at: float,
     ) -> None:
@@ -101,19 +100,19 @@ class Answering:
             self._win(attempt)
         status = outcome.status
         self._upstream_seconds += arrived_at - self._waited_since(attempt)
-        head = self._head(attempt, headers)
+        head = self._head(attempt, relayed)
         self._attempts.append(outcome)
         self._downstream.reply(status, head, body)
         result = _SUCCESS if status < _CLIENT_ERROR else RequestResult.ERROR
         self._finish(status, result, outcome)
 
-    def open_stream(self, attempt: Tried, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+    def open_stream(self, attempt: Tried, status: int, relayed: bytes) -> None:
         """The first piece of an answer is good: from here on there is no other candidate."""
         if self._rival is not None:
             self._win(attempt)
         self._status = status
         self._upstream_seconds += self.shared.clock.monotonic() - self._waited_since(attempt)
-        self._downstream.start(status, self._head(attempt, headers))
+        self._downstream.start(status, self._head(attempt, relayed))
 
     def pass_on(self, data: bytes) -> None:
         """A piece of the answer."""
@@ -166,12 +165,12 @@ class Answering:
         """Since when backends have been working on what this attempt answers."""
         return self._race_from or attempt.started_at
 
-    def _head(self, attempt: Tried, headers: list[tuple[bytes, bytes]]) -> bytes:
+    def _head(self, attempt: Tried, relayed: bytes) -> bytes:
         candidate = attempt.candidate
         fallback = self._decision.chain_index > 0
         served_by = attempt.target.served_by(candidate.model, fallback=fallback)
         lines = self._own_lines() + routed_lines(candidate, self._reason, len(self._attempts) + 1)
-        return b"%b%b%b" % (relayed_headers(headers), served_by, lines.encode("latin-1"))
+        return b"%b%b%b" % (relayed, served_by, lines.encode("latin-1"))
 
     def _own_lines(self) -> str:
         gateway = self.shared.clock.monotonic() - self.request.received_at - self._upstream_seconds

@@ -5,7 +5,7 @@ from nexus.core.fleet import Gate
 from nexus.core.outcome import AttemptOutcome, AttemptResult, FailureKind
 from nexus.proxy import admission
 from nexus.proxy.answer_text import AnswerText
-from nexus.proxy.headers import header_value, retry_after_seconds
+from nexus.proxy.headers import AnswerHead, header_value, read_answer_head, retry_after_seconds
 from nexus.proxy.inspect import MAX_INSPECTED_BYTES, Finding, inspect_answer, upstream_error_text
 from nexus.proxy.owner import AttemptOwner
 from nexus.proxy.sse import SseMonitor, StreamFault, Usage
@@ -24,6 +24,7 @@ _SUCCESS = AttemptResult.SUCCESS
 _FIRST_TOKEN_TIMEOUT = FailureKind.FIRST_TOKEN_TIMEOUT
 _IDLE_TIMEOUT = FailureKind.IDLE_TIMEOUT
 _NO_FAULT = StreamFault.NONE
+_NO_HEAD = AnswerHead(b"", is_events=False, is_opaque=False)
 
 
 class Attempt:
@@ -44,9 +45,9 @@ class Attempt:
         "_first_token_at",
         "_flight",
         "_gates",
+        "_head",
         "_headers",
         "_monitor",
-        "_opaque",
         "_outbox",
         "_recorded",
         "_status",
@@ -79,7 +80,7 @@ class Attempt:
         self._first_byte_at: float | None = None
         self._first_token_at: float | None = None
         self._usage: Usage | None = None
-        self._opaque = False
+        self._head = _NO_HEAD
         self._recorded = False
         self._call: Call | None = None
         listener = exchange.shared.listener
@@ -112,15 +113,14 @@ class Attempt:
         self._status = status
         self._headers = headers
         if _OK <= status < _REDIRECT:
-            for name, value in headers:
-                if name == b"content-type":
-                    if value.startswith(b"text/event-stream"):
-                        self._monitor = SseMonitor(self.answer)
-                elif name == b"content-encoding":
-                    self._opaque = True
+            self._head = head = read_answer_head(headers)
+            if head.is_events:
+                self._monitor = SseMonitor(self.answer)
             return
         self._failing = failure_of(status)
-        if self._failing is not None:
+        if self._failing is None:
+            self._head = read_answer_head(headers)
+        else:
             # The body of an error only explains it: it is awaited briefly and bounded.
             now = self.exchange.shared.clock.monotonic()
             self._set_deadline(min(self.deadline, now + _ERROR_BODY_SECONDS), self._failing)
@@ -233,14 +233,14 @@ class Attempt:
             return
         body = b"".join((*self._body, rest)) if rest or len(self._body) != 1 else self._body[0]
         arrived = self.exchange.shared.clock.monotonic()
-        if self._status < _REDIRECT and not self._opaque:
+        if self._status < _REDIRECT and not self._head.is_opaque:
             finding: Finding = inspect_answer(self.exchange.request.surface, body, self.answer)
             if finding.kind is not None:
                 self._fail(finding.kind, finding.message)
                 return
             self._usage = finding.usage
         outcome = self._record(_SUCCESS)
-        self.exchange.deliver(self, outcome, self._headers, body, arrived)
+        self.exchange.deliver(self, outcome, self._head.relayed, body, arrived)
 
     def _end_failed_status(self) -> None:
         kind = self._failing or FailureKind.SERVER_ERROR
@@ -314,7 +314,7 @@ class Attempt:
 
     def _commit(self) -> None:
         self.committed = True
-        self.exchange.open_stream(self, self._status, self._headers)
+        self.exchange.open_stream(self, self._status, self._head.relayed)
 
     def _fail(self, kind: FailureKind, message: str) -> None:
         if self._recorded:

@@ -2,6 +2,9 @@
 
 import math
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
+
+from msgspec import Struct
 
 _LONGEST_RETRY_AFTER = 86_400.0
 # What an upstream says about its own connection or its own browser clients is not the gateway's to repeat.
@@ -22,6 +25,7 @@ _NOT_RELAYED = frozenset(
     }
 )
 _NOT_RELAYED_PREFIXES = (b"x-nexus-", b"access-control-")
+_DROP, _RELAY, _TYPE, _ENCODING = range(4)
 
 
 def header_text(text: str) -> str:
@@ -31,19 +35,48 @@ def header_text(text: str) -> str:
     return "".join(char if " " <= char <= "~" else "?" for char in text)
 
 
-def relayed_headers(headers: list[tuple[bytes, bytes]]) -> bytes:
-    """The upstream's header lines that go on to the client."""
-    relayed = b""
+class AnswerHead(Struct, frozen=True, gc=False):
+    """What is read of the head of an upstream's answer.
+
+    `relayed` are the header lines that go on to the client. `is_events`: the body is a stream of events;
+    `is_opaque`: it is compressed or the like, so there is no looking into it.
+    """
+
+    relayed: bytes
+    is_events: bool
+    is_opaque: bool
+
+
+def read_answer_head(headers: list[tuple[bytes, bytes]]) -> AnswerHead:
+    """Sort the headers of an answer by what they are for."""
+    lines: list[bytes] = []
+    is_events = is_opaque = False
     for name, value in headers:
-        if name not in _NOT_RELAYED and not name.startswith(_NOT_RELAYED_PREFIXES):
-            relayed += b"%b: %b\r\n" % (name, value)
-    return relayed
+        use, start = _use_of(name)
+        if use is _DROP:
+            continue
+        if use is _TYPE:
+            is_events = value.startswith(b"text/event-stream")
+        elif use is _ENCODING:
+            is_opaque = True
+        lines += (start, value, b"\r\n")
+    return AnswerHead(b"".join(lines), is_events, is_opaque)
+
+
+@lru_cache(maxsize=1024)
+def _use_of(name: bytes) -> tuple[int, bytes]:
+    """What a header is for, and the start of its line; names are few and come with every answer."""
+    lower = name.lower()
+    if lower in _NOT_RELAYED or lower.startswith(_NOT_RELAYED_PREFIXES):
+        return _DROP, b""
+    use = {b"content-type": _TYPE, b"content-encoding": _ENCODING}.get(lower, _RELAY)
+    return use, lower + b": "
 
 
 def header_value(headers: list[tuple[bytes, bytes]], name: bytes) -> bytes:
-    """The first value of a header (name in lower case); empty where there is none."""
+    """The first value of a header (`name` in lower case); empty where there is none."""
     for each, value in headers:
-        if each == name:
+        if each.lower() == name:
             return value
     return b""
 

@@ -32,14 +32,14 @@ class AttemptOwner(Protocol):
         self,
         attempt: Tried,
         outcome: AttemptOutcome,
-        headers: list[tuple[bytes, bytes]],
+        relayed: bytes,
         body: bytes,
         arrived_at: float,
     ) -> None:
-        """A whole answer; the status is the outcome's."""
+        """A whole answer with the status of the outcome; `relayed` are header lines for the client."""
         ...
 
-    def open_stream(self, attempt: Tried, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+    def open_stream(self, attempt: Tried, status: int, relayed: bytes) -> None:
         """The first piece of an answer is good and follows."""
         ...
 

@@ -212,7 +212,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Collect one header."""
-        self.headers.append((name.lower(), value))
+        self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         """Hand the head on; interim answers (1xx) are skipped."""
@@ -262,7 +262,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def _has_length(self) -> bool:
         """Whether the body has an end of its own; else it ends where the connection does."""
-        return any(name in _FRAMING for name, _ in self.headers)
+        return any(name.lower() in _FRAMING for name, _ in self.headers)
 
     def _break(self, kind: FailureKind, message: str) -> None:
         call = self.call

@@ -202,16 +202,12 @@ class HttpConnection(asyncio.Protocol):
         incoming = self.incoming
         keep = incoming is not None and incoming.keep_alive and not self._context.draining
         plain = keep and incoming is not None and incoming.version == "1.1"
-        head = b"%b%b%b%bContent-Length: %d\r\n\r\n" % (
-            STATUS_LINES.get(status) or status_line(status),
-            self._context.date_line,
-            headers,
-            b"" if plain else connection_line(incoming, keep=keep),
-            len(body),
-        )
+        length = b"Content-Length: %d\r\n\r\n" % len(body)
         if incoming is not None and incoming.method == b"HEAD":
             body = b""
-        self._send(head + body if body else head)
+        start = STATUS_LINES.get(status) or status_line(status)
+        connection = b"" if plain else connection_line(incoming, keep=keep)
+        self._send(b"".join((start, self._context.date_line, headers, connection, length, body)))
         self._done(keep=keep)
 
     def start(self, status: int, headers: bytes) -> None:
