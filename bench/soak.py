@@ -60,6 +60,8 @@ metrics_interval_seconds = 2
 [timeouts]
 first_token_seconds = 2
 stream_idle_seconds = 2
+[outcomes]
+pending_ttl_seconds = 60
 """
 
 

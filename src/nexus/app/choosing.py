@@ -21,7 +21,7 @@ from nexus.outcomes.signals.weights import FOLLOWED_UP
 _log = logging.getLogger("nexus.outcomes.choice")
 # The evidence of a model fades within some hundred answers; older receipts would change nothing.
 _RECALLED = 5_000
-_MAX_FOLLOWED = 50_000
+_MAX_FOLLOWED = 20_000
 _UNJUDGED = "expired"
 _LEAST_GAP_SECONDS = 0.005
 
