@@ -3,5 +3,5 @@
 from hypothesis import HealthCheck, settings
 
 settings.register_profile(
-    "long", max_examples=30_000, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True
+    "long", max_examples=4_000, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True
 )

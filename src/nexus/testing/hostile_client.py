@@ -81,7 +81,11 @@ class HostileClient:
         if receive_buffer:
             peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         peer.settimeout(self.timeout)
-        peer.connect(self._address)
+        try:
+            peer.connect(self._address)
+        except OSError:
+            peer.close()
+            raise
         peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return peer
 
