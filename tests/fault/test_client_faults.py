@@ -214,7 +214,8 @@ SLOW = ("head", "head-silent", "headers-without-end", "body", "body-silent", "ch
 
 
 def test_slow_senders_are_ended_by_408_while_others_are_served(setup: Setup):
-    """Head and body have their time, however they are spun out; none of them becomes a request."""
+    """Head and body have their time, however they are spun out; those whose path came count as refused."""
+    before = setup.counts()
     with ThreadPoolExecutor(len(SLOW)) as pool:
         slow = {kind: pool.submit(drip, setup.client, kind) for kind in SLOW}
         assert setup.client.ask().status == 200
@@ -225,6 +226,7 @@ def test_slow_senders_are_ended_by_408_while_others_are_served(setup: Setup):
                 "message"
             ]
     assert len(setup.only.posts) == 1
+    assert changes(before, setup.counts()) == {"total": 6, "rejected": 5, "success": 1}
     setup.works()
 
 
