@@ -126,7 +126,7 @@ def test_checks_by_one_worker_are_news_to_the_other_and_a_reload_reaches_both(se
 
 
 def test_a_killed_worker_is_replaced_and_what_it_had_under_way_is_forgotten(setup):
-    """The other one serves meanwhile; the new one knows all that was counted, and exits well at the end."""
+    """The other one serves meanwhile and takes over the checks; the new one knows all that was counted."""
     gateway = setup.gateway
     with Desks(gateway) as desks:
         for desk in desks:
@@ -153,6 +153,9 @@ def test_a_killed_worker_is_replaced_and_what_it_had_under_way_is_forgotten(setu
             for desk in anew:
                 stats = desk.wait_for(lambda stats: not any(each["pending"] for each in stats["backends"]))
                 assert stats["requests"]["success"] == 11
+            setup.two.stop()
+            for desk in anew:
+                desk.wait_for(lambda stats: backend_stats(stats, "two")["status"] == "unhealthy")
         assert survivor in worker_pids(gateway)
     os.kill(gateway.pid, signal.SIGINT)
     assert gateway.wait_ended() == 0

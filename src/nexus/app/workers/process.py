@@ -198,7 +198,7 @@ class _Worker:
         gateway.apply(new, kept or await find_backends(new, self._fetch, self._prices))
 
     def _listener(self, gateway: WorkerGateway, sharing: Sharing) -> Callable[[Message], None]:
-        def take(message: Message) -> None:
+        def act(message: Message) -> None:
             match message:
                 case Batch(sender=sender, body=body):
                     sharing.hear(sender, body)
@@ -219,7 +219,17 @@ class _Worker:
                 case _:
                     _log.debug("not needed: %r", message)
 
-        return take
+        return _guarded(act)
+
+
+def _guarded(act: Callable[[Message], None]) -> Callable[[Message], None]:
+    def take(message: Message) -> None:
+        try:
+            act(message)
+        except Exception:  # noqa: BLE001  # reason: what one worker says wrong must not end all the others
+            _log.exception("a message could not be taken in")
+
+    return take
 
 
 async def _first_checks(gateway: WorkerGateway) -> None:
