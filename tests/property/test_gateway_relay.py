@@ -154,3 +154,48 @@ def test_a_stream_through_the_gateway_is_the_backends_stream(relay: Relay, behav
     status, body = relay.stream(behaviour)
     assert status == 200
     assert body == b"".join(behaviour.pieces)
+
+
+@st.composite
+def damaged(draw: st.DrawFn) -> Pieces:
+    """A stream in which some bytes were lost, added or changed, cut anywhere."""
+    data = bytearray(draw(streams()))
+    for _ in range(draw(st.integers(1, 3))):
+        at = draw(st.integers(0, len(data)))
+        kind = draw(st.sampled_from(["insert", "delete", "cut", "change"]))
+        if kind == "insert":
+            data[at:at] = draw(
+                st.sampled_from([b"\n", b"\r", b"\n\n", b"data:", b"\x00", b"\xff", b"{", b'"', b":"])
+            )
+        elif kind == "delete":
+            del data[at : at + draw(st.integers(1, 9))]
+        elif kind == "cut":
+            del data[at:]
+        else:
+            data[at : at + 1] = draw(st.binary(min_size=1, max_size=1))
+    stream = bytes(data)
+    cuts = draw(st.lists(st.integers(0, len(stream)), max_size=8))
+    pieces = (stream[a:b] for a, b in itertools.pairwise(sorted({0, len(stream), *cuts})))
+    framing = draw(st.sampled_from([Framing.CHUNKED, Framing.LENGTH, Framing.CLOSE]))
+    return Pieces(tuple(piece for piece in pieces if piece), framing, 0.0)
+
+
+@settings(
+    max_examples=200,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(behaviour=damaged())
+def test_a_damaged_stream_is_passed_on_up_to_the_damage(relay: Relay, behaviour: Pieces):
+    """It arrives as it is, or breaks off with one error event of ours; before its first event it is a 502."""
+    relay.close()  # a stream that broke has ended its connection
+    status, body = relay.stream(behaviour)
+    sent = b"".join(behaviour.pieces)
+    if status == 200 and body != sent:
+        passed, mark, error = body.rpartition(b'data: {"error":{')
+        assert mark
+        assert json.loads(mark[6:] + error)["error"]["code"] == "upstream_error"
+        assert error.endswith(b"\n\n")
+        assert sent.startswith(passed.rstrip(b"\r\n"))
+    elif status != 200:
+        assert (status, json.loads(body)["error"]["code"]) == (502, "upstream_error")
