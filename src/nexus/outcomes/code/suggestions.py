@@ -6,7 +6,7 @@ from msgspec.structs import replace
 
 from nexus.outcomes.code.blocks import code_blocks
 from nexus.outcomes.code.tokens import tokens
-from nexus.outcomes.code.winnow import PROCESS_KEY, Fingerprint, GramHasher, fingerprint, pack, unpack
+from nexus.outcomes.code.winnow import PROCESS_KEY, Fingerprint, GramHasher, pack, unpack
 
 MAX_CHARS = 128 * 1024
 """So much of what was said before is looked at, the newest first."""
@@ -35,13 +35,15 @@ def fingerprinting(
     *,
     key: bytes = PROCESS_KEY,
 ) -> Iterator[None]:
-    """`suggestions_in` in steps of a few milliseconds at most; what was found goes to `done` at the end.
+    """`suggestions_in` in steps; what was found goes to `done` at the end.
 
+    A step is one block, at most some 10 ms, or 4 kB of what was said before.
     `said_before` is asked only where there is code. `done` is called only where something was found.
     """
     found = []
+    hasher = GramHasher(key)
     for block in code_blocks(answer):
-        made = fingerprint(block.text, block.language, key=key)
+        made = hasher.fingerprint(block.text, block.language)
         if made.hashes:
             found.append(made)
         yield
@@ -50,7 +52,6 @@ def fingerprinting(
     hashes = [unpack(each.hashes) for each in found]
     wanted = frozenset[int]().union(*hashes)
     known: set[int] = set()
-    hasher = GramHasher(key)
     for piece in _newest(said_before()):
         known.update(wanted.intersection(hasher.grams(tokens(piece))))
         yield

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from itertools import islice
 
 _TOKEN = re.compile(r"\w+|,(?!\s*[)\]}])|[^\w\s,;]")
 """A word or one other character. White space, semicolons and commas before a closing bracket do not count."""
@@ -18,3 +19,10 @@ def placed_tokens(text: str) -> Iterator[tuple[str, int]]:
 def tokens(text: str) -> list[str]:
     """As `placed_tokens`, without the places."""
     return [_QUOTE if token == "'" else token for token in _TOKEN.findall(text)]
+
+
+def first_tokens(text: str, count: int) -> list[str]:
+    """The first tokens, at most `count`."""
+    if len(text) <= count:
+        return tokens(text)
+    return [token for token, _ in islice(placed_tokens(text), count)]

@@ -15,7 +15,7 @@ from itertools import islice
 
 from msgspec import Struct
 
-from nexus.outcomes.code.tokens import tokens
+from nexus.outcomes.code.tokens import first_tokens
 
 GRAM = 5
 WINDOW = 4
@@ -23,7 +23,7 @@ MIN_TOKENS = GRAM + WINDOW - 1
 """Code shorter than this is too common to be recognised."""
 SAMPLED_FROM = 400
 """Code with more tokens than this is sampled."""
-MAX_TOKENS = 8_000
+MAX_TOKENS = 4_000
 """So much of a suggestion is looked at."""
 KEY_BYTES = 16
 PROCESS_KEY = os.urandom(KEY_BYTES)
@@ -75,6 +75,13 @@ class GramHasher:
             found.append(value)
         return found
 
+    def fingerprint(self, text: str, language: str | None) -> Fingerprint:
+        """The fingerprint of a piece of code; see the function of this name."""
+        words = first_tokens(text, MAX_TOKENS)
+        hashes = self.grams(words) if len(words) >= MIN_TOKENS else []
+        kept = winnow(hashes) if len(words) > SAMPLED_FROM else set(hashes)
+        return Fingerprint(len(words), pack(kept), self._key, language.lower() if language else None)
+
     def _hash(self, word: str) -> int:
         data = word.encode("utf-8", "surrogatepass")
         return int.from_bytes(hashlib.blake2b(data, digest_size=8, key=self._key).digest(), "little") % _PRIME
@@ -84,13 +91,10 @@ def fingerprint(text: str, language: str | None = None, *, key: bytes = PROCESS_
     """The fingerprint of a piece of code, of which nothing can be read back without the key and a guess.
 
     Layout, kinds of quotes, semicolons and trailing commas do not count. Code of fewer than 8 tokens has no
-    hashes, and what comes after 8,000 tokens is not looked at. Whoever has the `key` can compare fingerprints
+    hashes, and what comes after 4,000 tokens is not looked at. Whoever has the `key` can compare fingerprints
     with code; by default it is one that each process makes for itself.
     """
-    words = tokens(text)[:MAX_TOKENS]
-    hashes = GramHasher(key).grams(words) if len(words) >= MIN_TOKENS else []
-    kept = winnow(hashes) if len(words) > SAMPLED_FROM else set(hashes)
-    return Fingerprint(len(words), pack(kept), key, language.lower() if language else None)
+    return GramHasher(key).fingerprint(text, language)
 
 
 def winnow(hashes: list[int]) -> set[int]:
