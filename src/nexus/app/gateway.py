@@ -353,6 +353,9 @@ class Gateway:
         self._learning.breaker_changed(backend_id, old, new)
         if old is BreakerState.HALF_OPEN and new is BreakerState.CLOSED:
             self.recovery.recovered(backend_id)
+            # Its tests were answered, which says more than the check that is still to come.
+            for _ in range(self._config.health_check.recovery_threshold):
+                self.monitor.evidence(backend_id, True)
 
     def _forgive(self, backend_id: str, model: str) -> None:
         self.store.forgive(backend_id, model)

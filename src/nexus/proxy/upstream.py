@@ -7,6 +7,7 @@ handler back as the answer arrives. There is no task or future per call; only op
 import asyncio
 import socket
 import ssl
+from collections import Counter
 from collections.abc import Callable
 from typing import Protocol, cast
 
@@ -151,7 +152,7 @@ class UpstreamConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The socket is open."""
         self.transport = cast("asyncio.Transport", transport)
-        self.pool.open_connections += 1
+        self.pool.count(self.origin, 1)
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser; its callbacks below run before this returns."""
@@ -180,7 +181,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The socket is gone: decide what that means for the call, if there is one."""
-        self.pool.open_connections -= 1
+        self.pool.count(self.origin, -1)
         self.closing = True
         self.pool.discard(self)
         call, self.call = self.call, None
@@ -298,6 +299,7 @@ class UpstreamPool:
         self._make_tls = tls
         self._tls: ssl.SSLContext | None = None
         self._idle: dict[tuple[str, int, bool], list[UpstreamConnection]] = {}
+        self._open_to: Counter[tuple[str, int, bool]] = Counter()
         self._connecting: set[asyncio.Task[None]] = set()
 
     def send(self, origin: Origin, data: bytes, handler: CallHandler) -> Call:
@@ -335,9 +337,14 @@ class UpstreamPool:
         if idle and connection in idle:
             idle.remove(connection)
 
+    def count(self, origin: Origin, change: int) -> None:
+        """A connection was opened, or is gone."""
+        self.open_connections += change
+        self._open_to[origin.key] += change
+
     def is_connected(self, origin: Origin) -> bool:
-        """Whether a connection waits there: somebody listens, or did a moment ago."""
-        return bool(self._idle.get(origin.key))
+        """Whether a connection is open there: somebody listens, or did a moment ago."""
+        return self._open_to[origin.key] > 0
 
     def sweep(self) -> None:
         """Close connections that have been idle for long. Call it every few seconds."""
