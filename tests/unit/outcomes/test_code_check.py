@@ -1,10 +1,12 @@
 """What became of suggested code, found out in real git repositories."""
 
 import os
+import subprocess
 
 import pytest
 
 from nexus.outcomes import OutcomeTracker, RepositoryError, check_repository, fingerprint
+from nexus.outcomes.code import repository
 from nexus.testing import ManualClock
 from tests.git_folder import BASE, GitFolder, new_repository, suggest
 
@@ -243,6 +245,54 @@ def test_odd_files_are_passed_by(repo, tracker):
     assert outcomes(tracker, repo) == {}
     (repo.root / "latin.py").write_bytes(b"# caf\xe9\n" + TOTAL.encode())
     assert outcomes(tracker, repo) == {call: "applied"}
+
+
+def test_what_is_read_is_bounded(repo, tracker, monkeypatch):
+    """Beyond a number of files of a change, or of bytes in all, files are left out and counted."""
+    call = suggest(tracker, TOTAL)
+    for name in ("a.py", "b.py", "c.py"):
+        repo.write(name, STACK)
+    repo.write("d.py", TOTAL)
+    monkeypatch.setattr(repository, "MAX_FILES", 3)
+    assert outcomes(tracker, repo) == {}
+    monkeypatch.setattr(repository, "MAX_FILES", 4)
+    monkeypatch.setattr(repository, "MAX_BYTES", 3 * len(STACK))
+    assert outcomes(tracker, repo) == {}
+    monkeypatch.setattr(repository, "MAX_BYTES", 3 * len(STACK) + len(TOTAL))
+    assert outcomes(tracker, repo) == {call: "applied"}
+
+
+def test_a_clock_that_begins_at_zero_finds_all_commits(repo):
+    """Virtual time may lie long before the repository's."""
+    clock = ManualClock(start=50.0, wall_start=0.0)
+    tracker = OutcomeTracker(clock)
+    call = suggest(tracker, TOTAL)
+    repo.commit(one_py=TOTAL)
+    clock.jump_wall(-100.0)
+    assert outcomes(tracker, repo) == {call: "applied"}
+
+
+def test_packed_commits_of_the_answers_second_count(repo, tracker):
+    """git keeps whole seconds only; without the object's own file the benefit of the doubt is given."""
+    call = suggest(tracker, TOTAL)
+    repo.commit(one_py=TOTAL)
+    repo.git("gc", "-q")
+    assert outcomes(tracker, repo) == {call: "applied"}
+
+
+def test_files_in_conflict_and_files_meant_to_be_added_are_read(repo, tracker):
+    """As they lie in the working tree."""
+    conflict, meant = suggest(tracker, TOTAL), suggest(tracker, STACK)
+    repo.git("switch", "-q", "-c", "side")
+    repo.commit(base_py="side = 1\n")
+    repo.git("switch", "-q", "main")
+    repo.commit(base_py="main = 2\n")
+    with pytest.raises(subprocess.CalledProcessError):
+        repo.git("merge", "side")
+    repo.write("base.py", "<<<<<<< HEAD\n" + TOTAL + "=======\nside = 1\n>>>>>>> side\n")
+    repo.write("new.py", STACK)
+    repo.git("add", "-N", "new.py")
+    assert outcomes(tracker, repo) == {conflict: "applied", meant: "applied"}
 
 
 def test_ignored_files_are_not_looked_at(repo, tracker):

@@ -130,7 +130,12 @@ class Repository(AbstractContextManager["Repository"]):
 
     def _commits(self, since: float) -> list[tuple[str, float]]:
         """The commits of all branches whose time is `since` or later."""
-        arguments = ("--branches", "--no-merges", f"--max-count={MAX_COMMITS}", f"--max-age={int(since)}")
+        arguments = (
+            "--branches",
+            "--no-merges",
+            f"--max-count={MAX_COMMITS}",
+            f"--max-age={max(0, int(since))}",
+        )
         if self._run("rev-parse", "--verify", "--quiet", "HEAD").returncode != 0:
             return []
         lines = self._text("log", *arguments, "--format=%H %ct", "HEAD").splitlines()
