@@ -4,6 +4,7 @@ Nothing in here depends on a request or on the time. Only names that some backen
 are kept, so a client that makes names up can't fill the memory.
 """
 
+import math
 import sys
 from collections.abc import Callable
 from fnmatch import fnmatchcase
@@ -12,6 +13,7 @@ from msgspec import Struct
 
 from nexus.config.model import QualitySettings, RoutingConfig
 from nexus.core.backend import ModelInfo, Zone
+from nexus.core.decision import Candidate
 from nexus.core.fleet import BackendLive, BackendStatus, BackendView, FleetSnapshot, Price
 from nexus.core.quality import QualityView, exceeds
 from nexus.routing.names import (
@@ -33,7 +35,8 @@ class Option(Struct, frozen=True):
 
     `index` is its place among the options of its model. `limit` is the configured concurrency (`NO_LIMIT`
     without one). `quality` are the figures that judge this pair of backend and model; `excess` says in words
-    that they are over the error threshold, and is None where they are not.
+    that they are over the error threshold, and is None where they are not. `unweighed` is the candidate for
+    where nobody compared it with others: one object for all requests.
     """
 
     index: int
@@ -52,6 +55,7 @@ class Option(Struct, frozen=True):
     excess: str | None
     quality: QualityView | None
     price: Price | None
+    unweighed: Candidate
 
 
 class ModelPlan(Struct, frozen=True):
@@ -213,6 +217,7 @@ class PlanBook:
             excess=self._excess(quality),
             quality=quality,
             price=view.prices.get(model),
+            unweighed=Candidate(view, model, -math.inf, (("unweighed", 1.0),)),
         )
 
     def _excess(self, quality: QualityView | None) -> str | None:

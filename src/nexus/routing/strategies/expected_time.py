@@ -64,7 +64,7 @@ class ExpectedTime:
     def rank(self, intent: Intent, options: Sequence[Option]) -> list[Candidate]:
         """Least cost first, but a lower priority number before it while that costs at most twice as much.
 
-        Of many candidates a random sample is compared; the others follow in random order.
+        Of many candidates a random sample is compared; the others follow in turn, from a random place on.
         """
         settings = self._settings
         if len(options) == 1:
@@ -73,14 +73,16 @@ class ExpectedTime:
         mixed = _differ_in_priority(options)
         if len(options) <= settings.exact_up_to or mixed or intent.preview:
             return self._sorted(self._weigh(intent, options), warm, mixed=mixed)
-        order = self._rng.sample(range(len(options)), len(options))
-        if warm is not None:
-            # The one that has the prompt cached is always compared.
-            order.remove(warm.index)
-            order.insert(0, warm.index)
-        compared = [options[index] for index in order[: settings.sample]]
-        ranked = self._sorted(self._weigh(intent, compared), warm, mixed=False)
-        ranked.extend(_unweighed(intent, options[index]) for index in order[settings.sample :])
+        drawn = self._rng.sample(range(len(options)), settings.sample)
+        if warm is not None and warm.index not in drawn:
+            drawn[-1] = warm.index  # the one that has the prompt cached is always compared
+        ranked = self._sorted(self._weigh(intent, [options[index] for index in drawn]), warm, mixed=False)
+        seen, start = set(drawn), drawn[0]
+        rest = [options[index] for index in (*range(start, len(options)), *range(start)) if index not in seen]
+        if intent.costs is None:
+            ranked += [option.unweighed for option in rest]
+        else:
+            ranked += [_unweighed(intent, option) for option in rest]
         return ranked
 
     def _warm(self, intent: Intent, options: Sequence[Option]) -> "_Warm | None":
@@ -325,7 +327,7 @@ def _differ_in_priority(options: Sequence[Option]) -> bool:
 
 def _unweighed(intent: Intent, option: Option) -> Candidate:
     cost = estimated_cost(intent, option)
-    return Candidate(option.view, option.model, -math.inf, (("unweighed", 1.0),), cost_usd=cost)
+    return option.unweighed if cost is None else replace(option.unweighed, cost_usd=cost)
 
 
 def _score(candidate: Candidate) -> float:
