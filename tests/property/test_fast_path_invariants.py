@@ -64,3 +64,43 @@ def test_more_than_half_is_out_only_while_the_rest_is_flawless(size, seed, sound
         assert len(out) <= (size + 1) // 2
         assert rest
         clock.advance(pause)
+
+
+@given(
+    size=st.integers(2, 9),
+    seed=st.integers(0, 2**32),
+    everies=st.lists(st.integers(1, 4), min_size=9, max_size=9),
+    limit=st.sampled_from([None, 4, 16]),
+    pause=st.floats(0.0, 2.0),
+)
+@settings(max_examples=60, deadline=None)
+def test_a_problem_of_the_whole_fleet_never_takes_more_than_half_of_it_out(size, seed, everies, limit, pause):
+    """Every backend fails every first to fourth attempt, at any load, with tests and reviews in between."""
+    clock, fleet, rng = ManualClock(), Pool(size), random.Random(seed)
+    path = FastPath(
+        fleet,
+        breaker=CircuitBreakerConfig(first_timeout_seconds=2.0, timeout_seconds=60.0),
+        rules=GuardRules(),
+        clock=clock,
+        rng=rng,
+        limit_of=lambda _: limit,
+    )
+    path.equip()
+    attempts = [0] * size
+    for _ in range(300):
+        number = rng.randrange(size)
+        live = fleet.snapshot.backends[number].live
+        live.pending = rng.randrange(18)
+        breaker = live.breaker
+        assert breaker is not None
+        if breaker.allow():
+            attempts[number] += 1
+            if attempts[number] % everies[number]:
+                breaker.record_success()
+            else:
+                breaker.record_failure()
+        if rng.random() < 0.2:
+            path.review()
+        out = sum(path.is_out(view.backend.id) for view in fleet.snapshot.backends)
+        assert 2 * out <= size
+        clock.advance(pause)
