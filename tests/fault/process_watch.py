@@ -32,7 +32,8 @@ def tried(shown: Any) -> list[tuple[str, str, str | None, int]]:
 
 def complaints(gateway: GatewayProcess) -> list[str]:
     """Log lines that tell of a fault of the gateway's own. Call it once the process has ended."""
-    lines = [json.loads(line) for line in gateway.stdout.splitlines() if line.startswith("{")]
+    whole = gateway.stdout[: gateway.stdout.rfind("\n") + 1]  # who was killed may have been writing a line
+    lines = [json.loads(line) for line in whole.splitlines() if line.startswith("{")]
     odd = [
         json.dumps(line) for line in lines if line["level"] in {"error", "critical"} or "stack_trace" in line
     ]
