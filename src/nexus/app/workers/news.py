@@ -7,6 +7,7 @@ import msgspec
 from msgspec import Struct
 
 from nexus.app.workers.facts import Facts
+from nexus.app.workers.learned import LearnedPair
 from nexus.app.workers.outcomes import OutcomeNews
 from nexus.core.backend import Backend, ModelInfo
 from nexus.core.fleet import BackendStatus
@@ -166,6 +167,7 @@ class Scene(Struct, gc=False):
     spends: dict[int, MonthSpend]
     facts: dict[int, Facts]
     gone: Facts
+    learned: list[LearnedPair]
 
 
 encoder = msgspec.msgpack.Encoder()

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from nexus.app.workers.attempts import AttemptIntake, sum_up
 from nexus.app.workers.facts import Facts
 from nexus.app.workers.gateway import WorkerGateway
+from nexus.app.workers.learned import take_learned, tell_learned
 from nexus.app.workers.messages import Batch, Message, Picture
 from nexus.app.workers.news import (
     BreakerNews,
@@ -135,6 +136,7 @@ class Sharing:
             spends={**self._spends, self._index: gateway.spend.standing()},
             facts=facts,
             gone=gone,
+            learned=tell_learned(views),
         )
         self._send(Picture(target, encoder.encode(scene)))
 
@@ -155,6 +157,8 @@ class Sharing:
             gateway.spend.hear(sender, spend)
         self._spends.update(scene.spends)
         gateway.facts.begin(scene.facts, scene.gone)
+        now = self._clock.monotonic()
+        take_learned(gateway.learner, gateway.fleet.snapshot.backends, scene.learned, now)
 
     def _take_rest(self, sender: int, news: News) -> None:
         gateway = self._gateway

@@ -1,0 +1,64 @@
+"""What `expected_time` has learned, for a worker that begins: it need not find out again who is slow."""
+
+from collections.abc import Iterable
+
+from msgspec import Struct
+
+from nexus.core.fleet import BackendView
+from nexus.core.learned import LengthLine, ModelLearned, PairLearned
+from nexus.quality.learner import AttemptLearner
+
+Number = bool | int | float | None
+
+_LINES = ("streamed", "whole", "generated")
+# Everything that is a number; which attempts wait, and how the records hang together, is each worker's own.
+_MODEL = tuple(name for name in ModelLearned.__slots__ if name not in {*_LINES, "pairs"})
+_PAIR = tuple(name for name in PairLearned.__slots__ if name not in {"model", "waiting"})
+
+
+class LearnedPair(Struct, frozen=True, array_like=True, gc=False):
+    """One model on one backend, and what all its backends share; numbers in the order of the slots."""
+
+    backend: str
+    model: str
+    pair: tuple[Number, ...]
+    shared: tuple[Number, ...]
+    lines: tuple[tuple[float, ...], ...]
+
+
+def tell_learned(views: Iterable[BackendView]) -> list[LearnedPair]:
+    """All that was learned."""
+    return [
+        LearnedPair(
+            view.backend.id,
+            model,
+            tuple(getattr(pair, name) for name in _PAIR),
+            tuple(getattr(pair.model, name) for name in _MODEL),
+            tuple(
+                tuple(getattr(getattr(pair.model, line), name) for name in LengthLine.__slots__)
+                for line in _LINES
+            ),
+        )
+        for view in views
+        for model, pair in view.live.learned.items()
+    ]
+
+
+def take_learned(
+    learner: AttemptLearner, views: Iterable[BackendView], learned: Iterable[LearnedPair], now: float
+) -> None:
+    """Begin with what another worker has learned; backends that are not here are ignored."""
+    lives = {view.backend.id: view.live for view in views}
+    for each in learned:
+        live = lives.get(each.backend)
+        if live is None:
+            continue
+        learner.hear(live, each.model, now, successes=0, failures=0)  # meets the pair
+        pair = live.learned[each.model]
+        for name, value in zip(_PAIR, each.pair, strict=True):
+            setattr(pair, name, value)
+        for name, value in zip(_MODEL, each.shared, strict=True):
+            setattr(pair.model, name, value)
+        for line, values in zip(_LINES, each.lines, strict=True):
+            for name, value in zip(LengthLine.__slots__, values, strict=True):
+                setattr(getattr(pair.model, line), name, value)
