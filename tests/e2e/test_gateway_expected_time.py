@@ -57,7 +57,7 @@ def test_failures_are_avoided_long_before_any_rate_excludes():
             gateway.wait_for(lambda stats: all(each["status"] == "healthy" for each in stats["backends"]))
             replies = [post(gateway.port, chat()) for _ in range(40)]
             assert all(reply.status == 200 for reply in replies)
-            assert 1 <= len(bad.posts) <= 4
+            assert 2 <= len(bad.posts) <= 8, "one failure alone is no evidence, a few are"
             terms = candidates(gateway)["bad"]["terms"]
             assert terms["penalty"] > 2.0
             assert terms["failure_share"] > terms["fleet_failure_share"] / 2
