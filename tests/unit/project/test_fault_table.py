@@ -43,7 +43,7 @@ def test_every_named_case_is_one_of_its_test(label, case):
 def test_every_line_names_a_test():
     assert len(ROWS) > 60
     for row in ROWS:
-        if not row.startswith("| fault |"):
+        if not row.startswith(("| fault |", "| what is made up |")):
             assert re.search(r"`(test_\w+|[A-Z]\[[a-z0-9-]+\])`", row), row
 
 
