@@ -17,7 +17,9 @@ CONFIG = """
 [server]
 workers = 2
 [health_check]
-interval_seconds = 1
+interval_seconds = 0.5
+failure_threshold = 1
+recovery_threshold = 1
 [quality]
 metrics_interval_seconds = 1
 [breaker]
