@@ -3,6 +3,7 @@
 import json
 import xml.etree.ElementTree as ET
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +19,15 @@ from bench.routing_sim.trace import base_rate, make_trace, mean_service_seconds
 from nexus.core.learned import ExpectedTimeSettings
 from nexus.core.outcome import FailureKind
 
+KEYS = {
+    "success",
+    "wasted_per_request",
+    "ttft_p50_s",
+    "ttft_p99_s",
+    "time_to_exclude_s",
+    "time_to_recover_s",
+    "regret_s",
+}
 PREFILL = 0.15 + 0.0006 * 1000
 DECODE = 50 * 0.02
 
@@ -270,15 +280,18 @@ def test_the_json_has_the_promised_keys(quiet):
     document = json.loads(json.dumps(report.as_json(quiet, [1], 1)))
     assert document["seeds"] == [1]
     assert set(document["mean_regret"]) == set(runner.KNOWN_POLICIES)
-    assert set(document["scenarios"]["S12"]["smart"]) == {
-        "success",
-        "wasted_per_request",
-        "ttft_p50_s",
-        "ttft_p99_s",
-        "time_to_exclude_s",
-        "time_to_recover_s",
-        "regret_s",
-    }
+    assert set(document["scenarios"]["S12"]["smart"]) == KEYS
+
+
+def test_the_published_figures_have_the_promised_form():
+    path = Path(__file__).resolve().parents[3] / "bench" / "results" / "routing.json"
+    document = json.loads(path.read_bytes())
+    assert set(document["mean_regret"]) == set(runner.POLICIES)
+    assert list(document["scenarios"]) == list(SCENARIOS)
+    assert min(document["mean_regret"], key=lambda policy: abs(document["mean_regret"][policy])) == "oracle"
+    for by_policy in document["scenarios"].values():
+        assert set(by_policy) == set(runner.POLICIES)
+        assert all(set(entry) == KEYS for entry in by_policy.values())
 
 
 def test_markdown_leaves_out_what_no_policy_has(quiet):
