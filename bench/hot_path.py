@@ -15,6 +15,7 @@ import pstats
 import sys
 import tempfile
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from time import process_time
 from types import FrameType
@@ -26,7 +27,7 @@ from bench.subjects import ANSWER, nexus_config
 from nexus.app.gateway import Gateway
 from nexus.backends.prices import PriceList
 from nexus.config.load import load_config
-from nexus.core.clock import SystemClock
+from nexus.core.clock import Clock, SystemClock
 from nexus.proxy.upstream import UpstreamConnection, UpstreamPool
 from nexus.proxy.write_batch import WriteBatch
 from nexus.server.http import HttpConnection
@@ -46,6 +47,14 @@ UPSTREAM_ANSWER = (
     f"Content-Type: application/json\r\nContent-Length: {len(ANSWER)}\r\n"
     f"Connection: keep-alive\r\n\r\n{ANSWER}"
 ).encode()
+
+
+class SteadyClock(SystemClock):
+    """A tenth of a millisecond passes at each reading, so that what is done at times is done as often."""
+
+    def __init__(self) -> None:
+        self.monotonic = count(1_000.0, 1e-4).__next__
+        self.time = count(1_700_000_000.0, 1e-4).__next__
 
 
 class MemoryTransport(asyncio.Transport):
@@ -76,13 +85,13 @@ class MemoryTransport(asyncio.Transport):
 class Bench:
     """One client connection and one upstream connection of a real gateway."""
 
-    def __init__(self, folder: Path, settings: str = "") -> None:
+    def __init__(self, folder: Path, settings: str = "", clock: Clock | None = None) -> None:
         loop = asyncio.get_running_loop()
         path = folder / "nexus.toml"
         path.write_text(settings + nexus_config(1, "http://127.0.0.1:2"))
         config = load_config(path, {"NEXUS_DATA_DIR": str(folder)}, {}, folder).config
         self.log = set_up_logging(config.logging, fd=os.open(folder / "log", os.O_CREAT | os.O_WRONLY))
-        clock = SystemClock()
+        clock = clock or SystemClock()
         pool = UpstreamPool(loop, WriteBatch(loop), clock, 5.0)
         backends = tuple(each.to_backend({}) for each in config.backends)
         self.gateway = Gateway(
@@ -122,18 +131,18 @@ class Bench:
 async def calls_per_request(bench: Bench, requests: int = 200) -> float:
     """Python and C function calls that one request makes."""
     await bench.run(50)
-    count = 0
+    calls = 0
 
     def counted(_frame: FrameType, event: str, _arg: object) -> None:
-        nonlocal count
-        count += event in {"call", "c_call"}
+        nonlocal calls
+        calls += event in {"call", "c_call"}
 
     sys.setprofile(counted)
     try:
         await bench.run(requests)
     finally:
         sys.setprofile(None)
-    return count / requests
+    return calls / requests
 
 
 async def cpu_us_per_request(bench: Bench, requests: int, rounds: int = 20) -> list[float]:

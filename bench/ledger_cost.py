@@ -22,7 +22,7 @@ from types import FrameType
 import uvloop
 from msgspec import Struct
 
-from bench.hot_path import BODY, Bench
+from bench.hot_path import BODY, Bench, SteadyClock
 from nexus.testing import FaultyBackend, GatewayProcess
 
 SETTINGS = {
@@ -90,7 +90,7 @@ def path_costs(folder: Path, settings: Mapping[str, str] = SETTINGS) -> dict[str
     async def measured(name: str, toml: str) -> PathCost:
         own = folder / name.replace(" ", "-")
         own.mkdir()
-        bench = Bench(own, toml)
+        bench = Bench(own, toml, SteadyClock())
         try:
             return await path_cost(bench)
         finally:
