@@ -104,7 +104,7 @@ def kill_oldest_worker(gateway: GatewayProcess) -> None:
 
 def log_of(gateway: GatewayProcess) -> str:
     """What a running gateway has logged so far."""
-    gateway._read_output()
+    gateway.read_output()
     return gateway.stdout
 
 

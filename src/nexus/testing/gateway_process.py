@@ -201,7 +201,7 @@ class GatewayProcess:
             code = child.wait()
         if child.stdin is not None:
             child.stdin.close()
-        self._read_output()
+        self.read_output()
         if self._folder is not None:
             self._folder.cleanup()
             self._folder = None
@@ -248,13 +248,14 @@ class GatewayProcess:
         keys = self._env.get("NEXUS_API_KEYS", "")
         return {"Authorization": f"Bearer {keys.split(',')[0]}"} if keys else {}
 
-    def _read_output(self) -> None:
+    def read_output(self) -> None:
+        """Take over what it has written so far into `stdout` and `stderr`."""
         if self._folder is not None:
             folder = Path(self._folder.name)
             self.stdout = (folder / "stdout").read_text(encoding="utf-8", errors="replace")
             self.stderr = (folder / "stderr").read_text(encoding="utf-8", errors="replace")
 
     def _said(self) -> str:
-        self._read_output()
+        self.read_output()
         text = (self.stdout + self.stderr).strip()
         return f": {text[-_SHOWN_BYTES:]}" if text else ""
