@@ -128,7 +128,9 @@ async def test_an_error_whose_explanation_does_not_come_is_not_waited_for():
         await rig.sent("a", 1)
         (exchange,) = rig.forwarder.active
         # The deadline of the attempt, not the time at which a second one may start beside it.
-        await rig.until(lambda: exchange._attempt.deadline < rig.clock.monotonic() + 2.1)
+        attempt = exchange._attempt
+        assert attempt is not None
+        await rig.until(lambda: attempt.deadline < rig.clock.monotonic() + 2.1)
         rig.pass_time(2.1)
         await rig.served(client)
         assert client.header("X-Nexus-Backend") == "b"
