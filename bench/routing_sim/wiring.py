@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
 
+from nexus.app.bounds import breaker_config, guard_rules, quality_config
 from nexus.app.learning import Learning
 from nexus.app.patience import FirstTokenPatience
 from nexus.app.recorders import record_quality
@@ -23,11 +24,10 @@ from nexus.proxy.recovery import Recovery
 from nexus.proxy.retry_budget import RetryBudget
 from nexus.proxy.upstream import UpstreamPool
 from nexus.proxy.waiting_room import WaitingRoom
-from nexus.quality import QualityConfig, QualityMetricsStore
-from nexus.quality.guard import GuardRules
+from nexus.quality import QualityMetricsStore
 from nexus.quality.learner import AttemptLearner
 from nexus.quality.loop import QualityLoop
-from nexus.resilience.breaker_config import BreakerState, CircuitBreakerConfig
+from nexus.resilience.breaker_config import BreakerState
 from nexus.routing.pipeline import Router
 
 _DEADLINE_TICK = 0.1
@@ -63,7 +63,7 @@ class Product:
         recorder: Callable[[AttemptOutcome], None],
     ) -> Parts:
         """A gateway over these backends; `recorder` is told of every attempt."""
-        store = QualityMetricsStore(_quality_config(self.quality), clock)
+        store = QualityMetricsStore(quality_config(self.quality), clock)
         loop = QualityLoop(store, clock)
         fleet = Fleet(backends, quality_views=store.snapshot, prices=lambda _, __: None, spend=SpendMeter())
         for backend in backends:
@@ -105,7 +105,7 @@ class Product:
             store.forgive(backend_id, model)
             learning.forgiven(backend_id, model)
 
-        gate = _breaker_config(self.breaker)
+        gate = breaker_config(self.breaker)
         return Recovery(fleet=fleet, forgive=forgive, quality=self.quality, gate=gate, clock=clock, rng=rng)
 
     def _context(  # noqa: PLR0917 - the parts of one gateway
@@ -142,15 +142,10 @@ class Product:
     ) -> FastPath | None:
         if not self.breaker.enabled:
             return None
-        judged = self.quality.enabled and self.quality.error_rate_threshold < 1.0
-        rules = GuardRules(
-            failure_threshold=self.breaker.failure_threshold,
-            error_rate_threshold=self.quality.error_rate_threshold if judged else None,
-        )
         path = FastPath(
             fleet,
-            breaker=_breaker_config(self.breaker),
-            rules=rules,
+            breaker=breaker_config(self.breaker),
+            rules=guard_rules(self.breaker, self.quality),
             clock=clock,
             rng=rng,
             on_change=changed,
@@ -159,22 +154,3 @@ class Product:
         path.equip()
         fleet.on_members(path.equip)
         return path
-
-
-def _quality_config(settings: QualitySettings) -> QualityConfig:
-    return QualityConfig(
-        error_rate_threshold=settings.error_rate_threshold,
-        ttft_penalty_threshold_ms=settings.ttft_penalty_threshold_ms,
-        metrics_interval_seconds=settings.metrics_interval_seconds,
-        min_samples=settings.min_samples,
-    )
-
-
-def _breaker_config(settings: BreakerSettings) -> CircuitBreakerConfig:
-    return CircuitBreakerConfig(
-        failure_threshold=settings.failure_threshold,
-        success_threshold=settings.success_threshold,
-        timeout_seconds=settings.timeout_seconds,
-        first_timeout_seconds=min(settings.first_timeout_seconds, settings.timeout_seconds),
-        max_half_open=settings.max_half_open,
-    )

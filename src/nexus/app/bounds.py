@@ -45,12 +45,11 @@ def breaker_config(settings: BreakerSettings) -> CircuitBreakerConfig:
     )
 
 
-def guard_rules(config: Config) -> GuardRules:
+def guard_rules(breaker: BreakerSettings, quality: QualitySettings) -> GuardRules:
     """When the fast path takes a backend out, by the settings."""
-    quality = config.quality
     judged = quality.enabled and quality.error_rate_threshold < 1.0
     return GuardRules(
-        failure_threshold=config.breaker.failure_threshold,
+        failure_threshold=breaker.failure_threshold,
         error_rate_threshold=quality.error_rate_threshold if judged else None,
     )
 

@@ -153,7 +153,9 @@ class Gateway:
         if backends != self.fleet.backends:
             self.fleet.replace_all(backends)
         self.fast_path.configure(
-            breaker_config(config.breaker), guard_rules(config), enabled=config.breaker.enabled
+            breaker_config(config.breaker),
+            guard_rules(config.breaker, config.quality),
+            enabled=config.breaker.enabled,
         )
         if config.rate_limit != self._rate_limit:
             self.edge.posts = self._posts(config)
@@ -195,7 +197,7 @@ class Gateway:
         path = FastPath(
             self.fleet,
             breaker=breaker_config(config.breaker),
-            rules=guard_rules(config),
+            rules=guard_rules(config.breaker, config.quality),
             clock=self._clock,
             rng=rng,
             enabled=config.breaker.enabled,
