@@ -6,7 +6,6 @@ server too, but they are the same for every policy.
 """
 
 from random import Random
-from typing import cast
 
 from bench.routing_sim.engine import Engine
 from bench.routing_sim.measures import Tally
@@ -16,9 +15,9 @@ from bench.routing_sim.wiring import Product
 from nexus.core.backend import Backend
 from nexus.core.outcome import AttemptOutcome, AttemptResult, FailureKind
 from nexus.core.request import Needs, Request, Surface
+from nexus.proxy.calling import CallHandler, RunningCall
 from nexus.proxy.downstream import ClientHeaders
 from nexus.proxy.origin import Origin
-from nexus.proxy.upstream import Call, CallHandler, UpstreamPool
 
 MODEL = "m"
 _NOBODY = ClientHeaders()
@@ -67,6 +66,11 @@ class _Upstream:
             handler.on_read_done()
             handler.on_end()
 
+    @property
+    def paused(self) -> bool:
+        """Never: nothing is buffered."""
+        return False
+
     def cancel(self) -> None:
         if self.job is not None:
             self._backend.cancel(self.job)
@@ -99,14 +103,14 @@ class _Pool:
     def __init__(self, simulated: "SimulatedGateway") -> None:
         self._simulated = simulated
 
-    def send(self, origin: Origin, data: bytes, handler: CallHandler) -> Call:
+    def send(self, origin: Origin, data: bytes, handler: CallHandler) -> RunningCall:
         """Hand a request to the simulated backend at this port."""
         simulated = self._simulated
         index = origin.port - _PORT
         backend = simulated.backends[index]
         body = data[data.rindex(b"\r\n\r\n") + 4 :]
         if not body.isdigit():
-            return cast("Call", simulated.probe(index, handler))
+            return simulated.probe(index, handler)
         arrival = simulated.arrivals[int(body)]
         prompt, output = arrival.prompt_tokens, arrival.output_tokens
         upstream = _Upstream(backend, handler)
@@ -114,7 +118,7 @@ class _Pool:
         upstream.job = job
         simulated.tally.sent(index, simulated.engine.now)
         backend.submit(job)
-        return cast("Call", upstream)
+        return upstream
 
     def is_connected(self, origin: Origin) -> bool:  # noqa: ARG002 - the product's protocol
         """What open connections tell is not simulated."""
@@ -177,7 +181,7 @@ class SimulatedGateway:
         self._parts = product.wire(
             tuple(_backend(index) for index in members),
             clock=engine,
-            pool=cast("UpstreamPool", _Pool(self)),
+            pool=_Pool(self),
             rng=Random(seed),
             recorder=self._record,
         )

@@ -16,13 +16,13 @@ from nexus.core.fleet import BackendStatus, SpendMeter
 from nexus.core.learned import ExpectedTimeSettings
 from nexus.core.outcome import AttemptOutcome
 from nexus.dialects.table import dialect_for
+from nexus.proxy.calling import Caller
 from nexus.proxy.context import ProxyContext, ProxyLimits
 from nexus.proxy.fast_path import BreakerListener, FastPath
 from nexus.proxy.forward import Forwarder
 from nexus.proxy.probing import Prober
 from nexus.proxy.recovery import Recovery
 from nexus.proxy.retry_budget import RetryBudget
-from nexus.proxy.upstream import UpstreamPool
 from nexus.proxy.waiting_room import WaitingRoom
 from nexus.quality import QualityMetricsStore
 from nexus.quality.learner import AttemptLearner
@@ -58,7 +58,7 @@ class Product:
         backends: tuple[Backend, ...],
         *,
         clock: Clock,
-        pool: UpstreamPool,
+        pool: Caller,
         rng: Random,
         recorder: Callable[[AttemptOutcome], None],
     ) -> Parts:
@@ -113,7 +113,7 @@ class Product:
         fleet: Fleet,
         store: QualityMetricsStore,
         learner: AttemptLearner,
-        pool: UpstreamPool,
+        pool: Caller,
         clock: Clock,
         rng: Random,
         recorder: Callable[[AttemptOutcome], None],

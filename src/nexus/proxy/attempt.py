@@ -5,13 +5,13 @@ from nexus.core.fleet import Gate
 from nexus.core.outcome import AttemptOutcome, AttemptResult, FailureKind
 from nexus.proxy import admission
 from nexus.proxy.answer_text import AnswerText
+from nexus.proxy.calling import RunningCall
 from nexus.proxy.headers import AnswerHead, header_value, read_answer_head, retry_after_seconds
 from nexus.proxy.inspect import MAX_INSPECTED_BYTES, Finding, inspect_answer, upstream_error_text
 from nexus.proxy.owner import AttemptOwner
 from nexus.proxy.sse import SseMonitor, StreamFault, Usage
 from nexus.proxy.status import THROTTLED, failure_of
 from nexus.proxy.target import Target
-from nexus.proxy.upstream import Call
 
 _OK = 200
 _REDIRECT = 300
@@ -82,7 +82,7 @@ class Attempt:
         self._usage: Usage | None = None
         self._head = _NO_HEAD
         self._recorded = False
-        self._call: Call | None = None
+        self._call: RunningCall | None = None
         listener = exchange.shared.listener
         self.answer = AnswerText() if listener is not None and listener.listening else None
 

@@ -15,9 +15,9 @@ from nexus.core.outcome import AttemptOutcome, RequestOutcome
 from nexus.core.request import Request
 from nexus.dialects.base import Dialect
 from nexus.proxy.answer_text import Listener
+from nexus.proxy.calling import Caller
 from nexus.proxy.retry_budget import RetryBudget
 from nexus.proxy.target import Target
-from nexus.proxy.upstream import UpstreamPool
 from nexus.proxy.waiting_room import WaitingRoom
 
 _log = logging.getLogger("nexus.proxy")
@@ -127,7 +127,7 @@ class ProxyContext:
         *,
         fleet: FleetSource,
         router: Decider,
-        pool: UpstreamPool,
+        pool: Caller,
         clock: Clock,
         dialect_for: Callable[[Backend], Dialect],
         limits: ProxyLimits,

@@ -5,8 +5,8 @@ from urllib.parse import urlsplit
 
 from nexus.backends.fetch import FetchError, FetchResult
 from nexus.core.outcome import FailureKind
+from nexus.proxy.calling import Caller
 from nexus.proxy.origin import Origin
-from nexus.proxy.upstream import UpstreamPool
 
 _MAX_BODY_BYTES = 4 * 1024 * 1024
 
@@ -14,7 +14,7 @@ _MAX_BODY_BYTES = 4 * 1024 * 1024
 class PoolFetch:
     """`await fetch(url, headers, timeout_seconds)`; see `nexus.backends.fetch.Fetch`."""
 
-    def __init__(self, pool: UpstreamPool) -> None:
+    def __init__(self, pool: Caller) -> None:
         self._pool = pool
 
     async def __call__(

@@ -15,11 +15,11 @@ from nexus.core.fleet import BackendView, Gate
 from nexus.core.outcome import FailureKind
 from nexus.core.request import Surface
 from nexus.dialects.base import Dialect
+from nexus.proxy.calling import Caller, RunningCall
 from nexus.proxy.context import FleetSource
 from nexus.proxy.fast_path import FastPath
 from nexus.proxy.inspect import inspect_answer
 from nexus.proxy.target import Target
-from nexus.proxy.upstream import Call, UpstreamPool
 
 INTERVAL_SECONDS = 2.0
 DEADLINE_SECONDS = 5.0
@@ -49,7 +49,7 @@ class Prober:
         self,
         fleet: FleetSource,
         path: FastPath,
-        pool: UpstreamPool,
+        pool: Caller,
         clock: Clock,
         dialect_for: Callable[[Backend], Dialect],
     ) -> None:
@@ -160,7 +160,7 @@ class _Test:
 
     def __init__(self, deadline: float, ended: Callable[[bool, bool], None]) -> None:
         self.deadline = deadline
-        self.call: Call | None = None
+        self.call: RunningCall | None = None
         self._ended: Callable[[bool, bool], None] | None = ended
         self._status = 0
         self._body: list[bytes] = []

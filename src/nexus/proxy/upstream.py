@@ -9,12 +9,13 @@ import socket
 import ssl
 from collections import Counter
 from collections.abc import Callable
-from typing import Protocol, cast
+from typing import cast
 
 import httptools
 
 from nexus.core.clock import Clock
 from nexus.core.outcome import FailureKind
+from nexus.proxy.calling import CallHandler
 from nexus.proxy.origin import Origin
 from nexus.proxy.write_batch import WriteBatch
 
@@ -23,30 +24,6 @@ _MAX_HEAD_BYTES = 65536
 _MAX_IDLE = 512
 _IDLE_SECONDS = 60.0
 _FRAMING = frozenset({b"content-length", b"transfer-encoding"})
-
-
-class CallHandler(Protocol):
-    """Who is told how a call goes. After `on_end` or `on_failure` nothing more comes."""
-
-    def on_head(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
-        """The status and the headers, names in lower case."""
-        ...
-
-    def on_body(self, data: bytes) -> None:
-        """Some bytes of the body, with any chunk framing removed."""
-        ...
-
-    def on_read_done(self) -> None:
-        """Everything of one read has been handed over: the moment to pass it on in one piece."""
-        ...
-
-    def on_end(self) -> None:
-        """The answer is complete."""
-        ...
-
-    def on_failure(self, kind: FailureKind, message: str) -> None:
-        """The call broke; `message` is for a person."""
-        ...
 
 
 class Call:
@@ -341,6 +318,8 @@ class UpstreamPool:
         """A connection was opened, or is gone."""
         self.open_connections += change
         self._open_to[origin.key] += change
+        if not self._open_to[origin.key]:
+            del self._open_to[origin.key]
 
     def is_connected(self, origin: Origin) -> bool:
         """Whether a connection is open there: somebody listens, or did a moment ago."""

@@ -276,6 +276,13 @@ def test_a_run_repeats_itself(policy):
     assert one == two
 
 
+def test_a_backend_that_hangs_is_answered_for_by_the_others():
+    scenario = SCENARIOS["S10"]
+    figures = runner.run("expected_time", scenario, 1, make_trace(scenario, 1), replicas=1)
+    assert len(figures.ttfts) == figures.requests
+    assert figures.wasted, "nothing hung: the test shows nothing"
+
+
 def test_the_json_has_the_promised_keys(quiet):
     document = json.loads(json.dumps(report.as_json(quiet, [1], 1)))
     assert document["seeds"] == [1]
