@@ -161,6 +161,6 @@ SUBJECTS = (
     Subject("envoy", "plain proxy, no routing", start_envoy),
     Subject("vllm-router", "round robin", start_vllm_router),
     Subject("sglang-router", "round robin", start_sglang_router),
-    Subject("portkey", "one provider", start_portkey),
-    Subject("litellm", "one model, one worker", start_litellm),
+    Subject("portkey", "one provider", start_portkey, least_seconds=3.0),
+    Subject("litellm", "one model, one worker", start_litellm, least_seconds=10.0),
 )

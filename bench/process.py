@@ -53,11 +53,15 @@ class Running(Struct, frozen=True):
 
 
 class Subject(Struct, frozen=True):
-    """One row of the table. `start(folder, upstream url, tag)` runs it in front of a mock."""
+    """One row of the table. `start(folder, upstream url, tag)` runs it in front of a mock.
+
+    `least_seconds` is for the slow: a shorter run ends before the first answers.
+    """
 
     name: str
     note: str
     start: Callable[[Path, str, str], Running]
+    least_seconds: float = 0.0
 
 
 def _ticks(entry: Path, session: int) -> int:

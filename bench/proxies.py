@@ -28,11 +28,20 @@ _WARM_UP_SECONDS = 1.0
 
 
 class Phase:
-    """The subjects in front of one mock, and every run they made. A subject that fails once is left out."""
+    """The subjects in front of one mock, and every run they made. A subject that fails once is left out.
 
-    def __init__(self, running: dict[str, process.Running], reasons: dict[str, str]) -> None:
+    Args:
+        running: the subjects by name.
+        least: seconds that each needs for a run.
+        reasons: why some are not running; those that fail later are added.
+    """
+
+    def __init__(
+        self, running: dict[str, process.Running], least: dict[str, float], reasons: dict[str, str]
+    ) -> None:
         self.running = running
         self.reasons = reasons
+        self._least = least
         self.runs: dict[tuple[str, int], list[load.Load]] = {}
 
     def measure(self, script: Path, *, connections: int, seconds: float) -> None:
@@ -40,8 +49,9 @@ class Phase:
         for name, target in self.running.items():
             if name in self.reasons:
                 continue
+            length = max(seconds, self._least[name])
             try:
-                done = load.run(target, script, connections=connections, seconds=seconds)
+                done = load.run(target, script, connections=connections, seconds=length)
             except load.LoadError as error:
                 self.reasons[name] = str(error)
                 continue
@@ -57,20 +67,21 @@ class Phase:
 
 
 @contextmanager
-def _phase(folder: Path, mock: process.Running, only: set[str], reasons: dict[str, str]) -> Iterator[Phase]:
+def _phase(folder: Path, mock: process.Running, only: set[str]) -> Iterator[Phase]:
     """Every wanted subject in front of `mock`; those that cannot run leave their reason."""
     with ExitStack() as stack:
         stack.callback(mock.stop)
-        running = {"direct": mock}
+        running, least, reasons = {"direct": mock}, {"direct": 0.0}, dict[str, str]()
         for subject in subjects.PROXIES:
-            if subject.name not in only or subject.name in reasons:
+            if subject.name not in only:
                 continue
+            least[subject.name] = subject.least_seconds
             try:
                 running[subject.name] = subject.start(folder, mock.url, mock.name)
                 stack.callback(running[subject.name].stop)
             except (process.UnavailableError, process.NotReadyError) as error:
                 reasons[subject.name] = str(error)
-        yield Phase(running, reasons)
+        yield Phase(running, least, reasons)
 
 
 def run(folder: Path, *, only: set[str], seconds: float, rounds: int) -> tuple[Row, ...]:
@@ -81,15 +92,14 @@ def run(folder: Path, *, only: set[str], seconds: float, rounds: int) -> tuple[R
         process.NotReadyError: a mock did not start.
     """
     load.write_scripts(folder)
-    reasons: dict[str, str] = {}
     plain, stream = folder / "json.lua", folder / "stream.lua"
-    with _phase(folder, subjects.json_mock(folder), only, reasons) as answers:
+    with _phase(folder, subjects.json_mock(folder), only) as answers:
         answers.measure(plain, connections=CONNECTIONS, seconds=_WARM_UP_SECONDS)
         answers.forget()
         for _ in range(rounds):
             answers.measure(plain, connections=CONNECTIONS, seconds=seconds)
             answers.measure(plain, connections=1, seconds=max(1.0, seconds / 2))
-    with _phase(folder, subjects.stream_mock(folder), only, reasons) as streams:
+    with _phase(folder, subjects.stream_mock(folder), only) as streams:
         streams.measure(stream, connections=CONNECTIONS, seconds=_WARM_UP_SECONDS)
         streams.forget()
         for _ in range(rounds):
@@ -116,8 +126,13 @@ def _row(name: str, note: str, answers: Phase, streams: Phase) -> Row:
         ),
         busy=figure([run.busy for run in many] if proxied else [], 3),
         stream_busy=figure([run.busy for run in streamed] if proxied else [], 3),
-        reason=answers.reasons.get(name, ""),
+        reason=_reason(name, answers, streams),
     )
+
+
+def _reason(name: str, answers: Phase, streams: Phase) -> str:
+    whole, streamed = answers.reasons.get(name, ""), streams.reasons.get(name, "")
+    return whole if whole or not streamed else f"streaming: {streamed}"
 
 
 def _events(run: load.Load) -> float:
