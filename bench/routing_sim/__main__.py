@@ -15,7 +15,7 @@ from bench.routing_sim.ablation import ablate, ablation_markdown
 from bench.routing_sim.measures import Figures
 from bench.routing_sim.plots import write_plots
 from bench.routing_sim.report import as_json, markdown, show, write_json
-from bench.routing_sim.runner import KNOWN_POLICIES, POLICIES, compare
+from bench.routing_sim.runner import POLICIES, compare
 from bench.routing_sim.scenarios import SCENARIOS
 
 _DEFAULT_SEEDS = "1,2,3"
@@ -85,9 +85,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--policies",
-        type=_chosen(KNOWN_POLICIES),
+        type=_chosen(POLICIES),
         default=list(POLICIES),
-        help=f"of {', '.join(KNOWN_POLICIES)}; default: all but round_robin",
+        help=f"of {', '.join(POLICIES)}; default: all",
     )
     parser.add_argument("--replicas", type=_positive, default=1, help="gateways that share the traffic")
     parser.add_argument("--jobs", type=_positive, default=1, help="processes")

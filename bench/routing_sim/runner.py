@@ -32,8 +32,16 @@ PRODUCTS: Mapping[str, Product] = {
         RoutingConfig(strategy="round_robin"), QualitySettings(enabled=False), BreakerSettings(enabled=False)
     ),
 }
-POLICIES = ("expected_time", "smart", "litellm_shuffle", "envoy_outlier", "peak_ewma", "prequal", "oracle")
-KNOWN_POLICIES = (*POLICIES, "round_robin")
+POLICIES = (
+    "expected_time",
+    "smart",
+    "litellm_shuffle",
+    "envoy_outlier",
+    "peak_ewma",
+    "prequal",
+    "oracle",
+    "round_robin",
+)
 
 
 class Replica(Protocol):

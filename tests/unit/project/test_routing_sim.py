@@ -259,7 +259,7 @@ def test_regret_is_the_mean_cost_over_the_oracles_seed_by_seed():
 @pytest.fixture(scope="module")
 def quiet():
     """The scenario with the fewest requests, every policy."""
-    return {"S12": runner.compare(SCENARIOS["S12"], [1], runner.KNOWN_POLICIES)}
+    return {"S12": runner.compare(SCENARIOS["S12"], [1], runner.POLICIES)}
 
 
 def test_every_policy_answers_what_can_be_answered(quiet):
@@ -286,7 +286,7 @@ def test_a_backend_that_hangs_is_answered_for_by_the_others():
 def test_the_json_has_the_promised_keys(quiet):
     document = json.loads(json.dumps(report.as_json(quiet, [1], 1)))
     assert document["seeds"] == [1]
-    assert set(document["mean_regret"]) == set(runner.KNOWN_POLICIES)
+    assert set(document["mean_regret"]) == set(runner.POLICIES)
     assert set(document["scenarios"]["S12"]["smart"]) == KEYS
 
 
@@ -305,7 +305,7 @@ def test_markdown_leaves_out_what_no_policy_has(quiet):
     text = report.markdown(quiet)
     assert "regret, s per request" in text
     assert "time to exclude" not in text
-    assert all(policy in text for policy in runner.KNOWN_POLICIES)
+    assert all(policy in text for policy in runner.POLICIES)
 
 
 def test_charts_are_well_formed_and_have_a_bar_per_policy(quiet, tmp_path):
@@ -318,7 +318,7 @@ def test_charts_are_well_formed_and_have_a_bar_per_policy(quiet, tmp_path):
     ]
     root = ET.parse(tmp_path / "routing-latency.svg").getroot()
     bars = [each for each in root.iter() if each.tag.endswith("rect") and len(each)]
-    assert len(bars) == len(runner.KNOWN_POLICIES) - 1, "the oracle has no bar"
+    assert len(bars) == len(runner.POLICIES) - 1, "the oracle has no bar"
 
 
 def test_the_command_writes_what_it_is_asked_for(tmp_path, capsys):
