@@ -32,17 +32,23 @@ class PoolFetch:
         call = self._pool.send(origin, origin.get(path), collector)
         try:
             async with asyncio.timeout(timeout_seconds):
-                return await collector.answer
+                found = await collector.answer
         except TimeoutError:
             raise FetchError(f"no answer within {timeout_seconds:g} s") from None
         finally:
             call.cancel()
+        if isinstance(found, str):
+            raise FetchError(found)
+        return found
 
 
 class _Collector:
-    """Gathers one answer (a `CallHandler`)."""
+    """Gathers one answer (a `CallHandler`), or says why there is none.
 
-    def __init__(self, answer: asyncio.Future[FetchResult]) -> None:
+    A future that raised would hold its exception, which holds the frames that hold the future.
+    """
+
+    def __init__(self, answer: asyncio.Future[FetchResult | str]) -> None:
         self.answer = answer
         self._status = 0
         self._body: list[bytes] = []
@@ -67,4 +73,4 @@ class _Collector:
 
     def on_failure(self, kind: FailureKind, message: str) -> None:  # noqa: ARG002  # the interface
         if not self.answer.done():
-            self.answer.set_exception(FetchError(message))
+            self.answer.set_result(message)

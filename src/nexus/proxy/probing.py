@@ -176,8 +176,9 @@ class _Test:
     def drop(self) -> None:
         """End the call without a word."""
         self._ended = None
-        if self.call is not None:
-            self.call.cancel()
+        call, self.call = self.call, None  # the two refer to each other
+        if call is not None:
+            call.cancel()
 
     def on_head(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:  # noqa: ARG002 - the interface
         self._status = status

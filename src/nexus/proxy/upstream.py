@@ -158,6 +158,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The socket is gone: decide what that means for the call, if there is one."""
+        del self.parser  # it holds methods of this connection: only garbage collection would free the two
         self.pool.count(self.origin, -1)
         self.closing = True
         self.pool.discard(self)

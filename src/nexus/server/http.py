@@ -91,6 +91,7 @@ class HttpConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  # asyncio's signature
         """The client is gone: whatever is being done for it stops."""
+        del self._parser  # it holds methods of this connection: only garbage collection would free the two
         self._context.connections.discard(self)
         self._closing = True
         self._waiting.clear()
