@@ -91,12 +91,14 @@ class UpstreamConnection(asyncio.Protocol):
     )
 
     transport: asyncio.Transport
+    # Only while the socket is open. It holds methods of this connection, and a cycle that is left to garbage
+    # collection stays for hours.
+    parser: httptools.HttpResponseParser
 
     def __init__(self, pool: "UpstreamPool", origin: Origin) -> None:
         self.pool = pool
         self.origin = origin
         self.call: Call | None = None
-        self.parser = httptools.HttpResponseParser(self)
         self.headers: list[tuple[bytes, bytes]] = []
         self.head_bytes = 0
         self.received = 0
@@ -128,6 +130,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The socket is open."""
+        self.parser = httptools.HttpResponseParser(self)
         self.transport = cast("asyncio.Transport", transport)
         self.pool.count(self.origin, 1)
 
@@ -158,7 +161,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The socket is gone: decide what that means for the call, if there is one."""
-        del self.parser  # it holds methods of this connection: only garbage collection would free the two
+        del self.parser
         self.pool.count(self.origin, -1)
         self.closing = True
         self.pool.discard(self)

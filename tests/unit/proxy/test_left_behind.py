@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 import pytest
+import uvloop
 
 from nexus.backends.fetch import FetchError
 from nexus.proxy.fetch import PoolFetch
@@ -49,7 +50,12 @@ async def test_a_closed_client_connection_leaves_nothing():
 
 
 @pytest.mark.usefixtures("no_collection")
-async def test_upstream_connections_and_failed_fetches_leave_nothing():
+def test_upstream_connections_and_failed_fetches_leave_nothing():
+    # On the loop of the product: it makes a protocol before it knows whether there will be a connection.
+    uvloop.run(fetch_and_fail())
+
+
+async def fetch_and_fail() -> None:
     loop = asyncio.get_running_loop()
     with FaultyBackend() as backend:
         pool = UpstreamPool(loop, WriteBatch(loop), ManualClock(), connect_seconds=5.0)
