@@ -1,7 +1,6 @@
 """Serves in one process: set up, serve until told to stop, write what is left."""
 
 import asyncio
-import gc
 import logging
 import os
 import signal
@@ -10,6 +9,7 @@ import sys
 import uvloop
 
 from nexus.app.gateway import Gateway
+from nexus.app.memory import give_back_large_blocks, settle_memory
 from nexus.app.reload import Reloader
 from nexus.backends.discovery import discover
 from nexus.backends.prices import PriceList
@@ -26,7 +26,6 @@ from nexus.server.service import Periodic
 from nexus.telemetry.logging import ProcessLog, set_up_logging
 
 _log = logging.getLogger("nexus.app")
-_GC_THRESHOLD = 20_000
 FIRST_CHECKS_SECONDS = 2.0
 RELOAD_SECONDS = 0.25
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
@@ -39,6 +38,7 @@ def run(loaded: LoadedConfig) -> int:
         NexusError: it can't start; the message says what to do.
     """
     process_log = set_up_logging(loaded.config.logging)
+    give_back_large_blocks()
     try:
         uvloop.run(_serve(loaded, process_log))
     finally:
@@ -94,16 +94,6 @@ async def find_backends(config: Config, fetch: PoolFetch, prices: PriceList) -> 
     if any(backend.type.is_cloud for backend in backends):
         await asyncio.to_thread(prices.load)
     return backends
-
-
-def settle_memory() -> None:
-    """Take what lives as long as the process out of garbage collection, and collect the rest less often.
-
-    Requests leave no reference cycles behind, so there is little to find and much to search.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(_GC_THRESHOLD, 50, 50)
 
 
 def announce(config: Config, gateway: Gateway, port: int, *, pretty: bool) -> None:
