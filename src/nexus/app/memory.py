@@ -6,7 +6,10 @@ import os
 
 _GC_THRESHOLD = 20_000
 _LARGE_BLOCK_BYTES = 256 * 1024
+_HEAPS = 2
+# Parameters of mallopt(3).
 _M_MMAP_THRESHOLD = -3
+_M_ARENA_MAX = -8
 
 
 def settle_memory() -> None:
@@ -19,15 +22,18 @@ def settle_memory() -> None:
     gc.set_threshold(_GC_THRESHOLD, 50, 50)
 
 
-def give_back_large_blocks() -> bool:
-    """Have the C library map each large block by itself, and unmap it when it is freed; whether it will.
+def keep_heap_small() -> bool:
+    """Have the C library keep little memory that is not in use; False where it can't be told.
 
-    Left alone, glibc moves its limit for that up to the size of what was freed last. Then the tables of
-    bounded collections, which are rebuilt time and again, leave holes in the heap, and it creeps up for
-    hours. Other C libraries are left as they are.
+    Left alone, glibc moves its limit for mapping a block by itself up to the size of what was freed last.
+    Then the tables of bounded collections, which are rebuilt time and again, leave holes in the heap, and it
+    creeps up for hours. It also gives every thread a heap of its own; one for all that write files is enough.
     """
     try:
         is_glibc = bool(os.confstr("CS_GNU_LIBC_VERSION"))
     except (ValueError, OSError):  # a system, or a library, that does not know the name
         is_glibc = False
-    return is_glibc and bool(ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _LARGE_BLOCK_BYTES))
+    if not is_glibc:
+        return False
+    mallopt = ctypes.CDLL(None).mallopt
+    return bool(mallopt(_M_MMAP_THRESHOLD, _LARGE_BLOCK_BYTES) and mallopt(_M_ARENA_MAX, _HEAPS))

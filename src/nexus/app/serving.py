@@ -9,7 +9,7 @@ import sys
 import uvloop
 
 from nexus.app.gateway import Gateway
-from nexus.app.memory import give_back_large_blocks, settle_memory
+from nexus.app.memory import keep_heap_small, settle_memory
 from nexus.app.reload import Reloader
 from nexus.backends.discovery import discover
 from nexus.backends.prices import PriceList
@@ -38,7 +38,7 @@ def run(loaded: LoadedConfig) -> int:
         NexusError: it can't start; the message says what to do.
     """
     process_log = set_up_logging(loaded.config.logging)
-    give_back_large_blocks()
+    keep_heap_small()
     try:
         uvloop.run(_serve(loaded, process_log))
     finally:

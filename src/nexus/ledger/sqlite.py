@@ -6,7 +6,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 
 from nexus.core.receipt import LedgerEntry
@@ -71,16 +71,15 @@ class SqliteLedger:
 
     def append(self, entries: Sequence[LedgerEntry]) -> None:
         """Store all of them in one transaction."""
-        rows = [(line.trace_id, line.timestamp, line.json.decode()) for line in encode_all(entries)]
-        if not rows:
+        if not entries:
             return
+        rows = ((line.trace_id, line.timestamp, line.json.decode()) for line in encode_all(entries))
         with self._named("written"), self._transaction():
-            start = 0
+            left = len(entries)
             for size, statement in _CHUNKS:
-                while start + size <= len(rows):
-                    chunk = rows[start : start + size]
-                    self._connection.execute(statement, tuple(chain.from_iterable(chunk)))
-                    start += size
+                while left >= size:
+                    self._connection.execute(statement, tuple(chain.from_iterable(islice(rows, size))))
+                    left -= size
 
     def read(self, limit: int = 0) -> list[LedgerEntry]:
         """The newest `limit` receipts in the order written, all for 0 or less."""

@@ -11,7 +11,7 @@ from typing import NoReturn
 
 import uvloop
 
-from nexus.app.memory import give_back_large_blocks, settle_memory
+from nexus.app.memory import keep_heap_small, settle_memory
 from nexus.app.reload import Reloader
 from nexus.app.serving import FIRST_CHECKS_SECONDS, RELOAD_SECONDS, announce, find_backends
 from nexus.app.workers.asking import Asker
@@ -74,7 +74,7 @@ def main() -> int:
         sock.sendall(encode(Failed("; ".join(map(str, error.problems)))))
         return 1
     process_log = set_up_logging(loaded.config.logging, lock=log_lock)
-    give_back_large_blocks()
+    keep_heap_small()
     try:
         return uvloop.run(_work(loaded, process_log, message, lambda: open_link(sock, waiting, frames)))
     except (_StoppedError, LineClosedError):
