@@ -30,7 +30,7 @@ RUN_STAMP := $(VENV)/.run-$(KEY)
 DEV_STAMP := $(VENV)/.dev-$(KEY)
 PIP := $(BIN)/python -m pip install --quiet
 
-.PHONY: help demo test test-faults unit check gates format-check lint types imports sizes reference format bench bench-paced bench-footprint bench-peers bench-workers soak eval-signals eval-auto bench-routing bench-failover lock clean
+.PHONY: help demo test test-faults unit check gates format-check lint types imports sizes reference format bench bench-paced bench-footprint bench-peers bench-reach bench-workers soak eval-signals eval-auto bench-routing bench-failover lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 22
@@ -89,6 +89,9 @@ bench-paced: $(DEV_STAMP)  ## a thousand streams at the pace of a model: added t
 
 bench-footprint: $(DEV_STAMP)  ## start-up time and memory
 	$(BIN)/python -m bench.footprint $(ARGS)
+
+bench-reach: $(DEV_STAMP)  ## every figure of docs/performance.md in one run, beside what it has to reach (20 minutes)
+	$(BIN)/python -m bench.reach $(ARGS)
 
 bench-workers: $(DEV_STAMP)  ## rate and processor time per request with one worker and with several (ARGS="--workers 1,2,4")
 	$(BIN)/python -m bench.workers $(ARGS)

@@ -23,6 +23,7 @@ from bench import load, machine, process, subjects
 from bench.figures import Report, Row, figure, ratios, table
 
 CONNECTIONS = 32
+NAMES = tuple(subject.name for subject in subjects.PROXIES)
 RESULTS = Path(__file__).resolve().parent / "results"
 _WARM_UP_SECONDS = 1.0
 
@@ -160,15 +161,14 @@ def save(made: Report, folder: Path) -> Path:
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    names = [subject.name for subject in subjects.PROXIES]
     parser = argparse.ArgumentParser(prog="bench.proxies", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seconds", type=float, default=3.0, help="length of each run (default: 3)")
     parser.add_argument("--rounds", type=int, default=3, help="runs of each measurement (default: 3)")
-    parser.add_argument("--only", default=",".join(names), help=f"some of: {', '.join(names)}")
+    parser.add_argument("--only", default=",".join(NAMES), help=f"some of: {', '.join(NAMES)}")
     parser.add_argument("--no-save", action="store_true", help="do not write to bench/results/")
     options = parser.parse_args(argv)
-    if unknown := set(options.only.split(",")) - set(names):
-        parser.error(f"--only: no such proxy: {', '.join(sorted(unknown))}; there are {', '.join(names)}")
+    if unknown := set(options.only.split(",")) - set(NAMES):
+        parser.error(f"--only: no such proxy: {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}")
     return options
 
 

@@ -60,25 +60,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _options(arguments)
     counts = [int(each) for each in options.workers.split(",")]
     cores = [int(each) for each in options.cores.split(",")] if options.cores else _other_cores()
-    runs: dict[int, list[Run]] = {count: [] for count in counts}
-    with tempfile.TemporaryDirectory(prefix="nexus-bench-") as name, ExitStack() as stack:
-        folder = Path(name)
-        load.write_scripts(folder)
+    with tempfile.TemporaryDirectory(prefix="nexus-bench-") as name:
         try:
-            mock = subjects.json_mock(folder)
-            stack.callback(mock.stop)
-            for _ in range(options.rounds):
-                for count in counts:
-                    runs[count].append(_measure(folder, mock.url, count, cores[:count], options.seconds))
+            rows = run(Path(name), counts, cores, seconds=options.seconds, rounds=options.rounds)
         except (process.UnavailableError, process.NotReadyError, load.LoadError) as error:
             print(f"bench.workers: {error}", file=sys.stderr)
             return 1
-    rows = _rows(runs, cores)
     _print(rows)
     if options.json:
         report = Report(machine.describe(), machine.git_short(), rows)
         Path(options.json).write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2))
     return 0
+
+
+def run(
+    folder: Path, counts: Sequence[int], cores: list[int] | None = None, *, seconds: float, rounds: int
+) -> tuple[Row, ...]:
+    """Measure each number of workers, in turn; one row for each.
+
+    Raises:
+        process.UnavailableError, process.NotReadyError, load.LoadError: there is no figure.
+    """
+    cores = cores or _other_cores()
+    runs: dict[int, list[Run]] = {count: [] for count in counts}
+    load.write_scripts(folder)
+    with ExitStack() as stack:
+        mock = subjects.json_mock(folder)
+        stack.callback(mock.stop)
+        for _ in range(rounds):
+            for count in counts:
+                runs[count].append(_measure(folder, mock.url, count, cores[:count], seconds))
+    return _rows(runs, cores)
 
 
 def _measure(folder: Path, upstream: str, count: int, cores: list[int], seconds: float) -> Run:
