@@ -62,6 +62,7 @@ class Outcomes:
             clock,
             git_deadline_seconds=config.outcomes.git_deadline_seconds,
             receipts=self._receive,
+            max_pending=config.outcomes.max_pending,
         )
         reader = self._make_reader() if config.outcomes.implicit_signals else None
         self.conversations = Conversations(

@@ -186,6 +186,11 @@ class OutcomeSettings(Section):
     enabled: bool = setting(True, "Keep outcomes and model profiles.")
     implicit_signals: bool = setting(True, "Read from the next message what became of an answer.")
     pending_ttl_seconds: float = setting(300.0, "Time a signal has to arrive.", gt=0)
+    max_pending: int = setting(
+        10_000,
+        "Calls that wait for a signal at a time, about 0.6 kB each; beyond it the oldest are closed.",
+        ge=1,
+    )
     git_deadline_seconds: float = setting(86_400.0, "Time suggested code has to appear in a commit.", gt=0)
     exploration: float = setting(0.05, "Share of `auto` requests that try another model.", ge=0, le=1)
     quality_weight: float = setting(1.0, "Weight of quality in the choice of a model.", ge=0)

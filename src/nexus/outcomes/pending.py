@@ -9,7 +9,7 @@ from nexus.outcomes.call import Call, PendingCall
 from nexus.outcomes.outcome import Resolution
 
 LEDGER_CAPACITY = 5_000
-_RESOLVED_KEPT = 5_000
+_RESOLVED_KEPT = 2_000
 _WORDS = {True: "success", False: "failure", None: "unknown"}
 
 

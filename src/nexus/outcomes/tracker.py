@@ -23,7 +23,7 @@ from nexus.outcomes.state import TrackerState
 ABANDONED_AFTER_SECONDS = 86_400.0
 FAILURE_FACTOR = 0.8
 RATE_LIMIT_FACTOR = 0.1
-_MAX_PENDING = 20_000
+_MAX_PENDING = 10_000
 _MAX_HELD = 5_000
 _FOREVER = float("inf")
 _EXPIRED_OUTPUT = Resolution("expired", success=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from nexus.app.outcomes import Outcomes
 from nexus.config.model import Config, LedgerSettings, OutcomeSettings
@@ -74,6 +75,15 @@ def test_an_answer_is_a_completed_call_with_all_that_is_known(wired):
     assert (entry.latency_ms, entry.ttft_ms, entry.cost_usd) == (40.0, 9.0, 0.5)
     assert (entry.input_tokens, entry.output_tokens, entry.project_id) == (3, 4, "p")
     assert (entry.intent, entry.propensity, entry.candidates) == (None, None, None)
+
+
+def test_no_more_calls_wait_for_a_signal_than_the_settings_say(tmp_path):
+    wired = Wired(tmp_path, max_pending=2)
+    for name in ("t1", "t2", "t3"):
+        asked = structs.replace(request(), trace_id=name)
+        wired.outcomes.record_request(ended(request=asked, attempts=(attempt(),), served=attempt()))
+    assert wired.outcomes.tracker.pending_trace_ids() == ["t2", "t3"]
+    assert [entry.trace_id for entry in wired.seen] == ["t1"]
 
 
 def test_a_request_that_reached_no_backend_is_no_call(wired):

@@ -310,8 +310,8 @@ def test_calls_that_wait_for_repository_checks_are_bounded(tracker):
     assert tracker.receipt(ids[0]).signal == "expired"
 
 
-def test_receipts_of_the_5000_calls_resolved_last_are_remembered(tracker):
-    ids = [completed(tracker) for _ in range(5001)]
+def test_receipts_of_the_2000_calls_resolved_last_are_remembered(tracker):
+    ids = [completed(tracker) for _ in range(2001)]
     tracker.sweep_pending(0.0)
     assert tracker.receipt(ids[0]) is None
     assert tracker.receipt(ids[1]).trace_id == ids[1]
