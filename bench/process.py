@@ -16,6 +16,9 @@ from msgspec import Struct
 PROXY_CORE = 0
 LOAD_CORE = 1
 READY_SECONDS = 60.0
+_REST_SECONDS = 30.0
+_IDLE_PAUSE_SECONDS = 0.4
+_IDLE_SHARE = 0.05
 _TICK = os.sysconf("SC_CLK_TCK")
 
 
@@ -39,6 +42,18 @@ class Running(Struct, frozen=True):
     def cpu_seconds(self) -> float:
         """Processor time used so far by the program and its children (everything in its session)."""
         return sum(_ticks(entry, self.process.pid) for entry in Path("/proc").glob("[0-9]*")) / _TICK
+
+    def wait_until_idle(self) -> None:
+        """Wait until it has done what the last load left it, at most half a minute.
+
+        A slow one goes on with requests whose clients have left, on the core where the next is measured.
+        """
+        deadline = time.monotonic() + _REST_SECONDS
+        while time.monotonic() < deadline:
+            before = self.cpu_seconds()
+            time.sleep(_IDLE_PAUSE_SECONDS)
+            if self.cpu_seconds() - before <= _IDLE_SHARE * _IDLE_PAUSE_SECONDS:
+                return
 
     def stop(self) -> None:
         """End it and its children, kindly first."""

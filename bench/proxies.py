@@ -56,6 +56,8 @@ class Phase:
             except load.LoadError as error:
                 self.reasons[name] = str(error)
                 continue
+            finally:
+                target.wait_until_idle()
             self.runs.setdefault((name, connections), []).append(done)
 
     def forget(self) -> None:

@@ -10,7 +10,6 @@ answer, and no more memory than chance explains. Exit code 1 if anything is wron
 
 import argparse
 import asyncio
-import os
 import random
 import sys
 import tempfile
@@ -44,7 +43,7 @@ from nexus.testing.wire import Behaviour, ReceivedRequest, Step
 CONNECTIONS = 32
 STREAMED = 0.5
 _SAMPLE_SECONDS = 2.0
-_WARM_UP_SHARE = 0.3
+_WARM_UP_SHARE = 0.5
 _CRASH_EVERY_SECONDS = 20.0
 _DOWN_SECONDS = 5.0
 _T_LIMIT = 2.5
@@ -109,7 +108,10 @@ def marker(request: ReceivedRequest) -> str:
 
 
 class Report(Struct, frozen=True):
-    """What came of it. Memory in MB; the slope, in MB per hour, is after the warm-up, with its t value."""
+    """What came of it. Memory in MB; the slope, in MB per hour, is that of the second half, with its t value.
+
+    Every bounded collection has filled up in the first half.
+    """
 
     seconds: float
     requests: int
@@ -220,15 +222,16 @@ class Soak:
     async def _sample(self, began: float, backends: tuple[FaultyBackend, ...]) -> None:
         while monotonic() < self.end:
             await asyncio.sleep(_SAMPLE_SECONDS)
-            self.memory.append((monotonic() - began, resident_mb(self.gateway.pid)))
+            self.memory.append((monotonic() - began, own_mb(self.gateway.pid)))
             for backend in backends:
                 backend.forget()
 
 
-def resident_mb(pid: int) -> float:
-    """The resident set of a process."""
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+def own_mb(pid: int) -> float:
+    """The memory that a process has allocated and touched, without the pages of programs and libraries."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    [line] = [line for line in status.splitlines() if line.startswith("RssAnon:")]
+    return int(line.split()[1]) / 1024
 
 
 def descriptors(pid: int) -> int:
@@ -280,7 +283,7 @@ def run(*, seconds: float, rate: float, seed: int, folder: Path) -> Report:
             for backend in backends.values():
                 backend.close_idle()
             pending = sum(each["pending"] for each in stats["backends"])
-            memory = resident_mb(gateway.pid)
+            memory = own_mb(gateway.pid)
             after = _settled_descriptors(gateway.pid, before)
             code = gateway.stop()
         finally:
