@@ -11,7 +11,6 @@ import math
 import sys
 from pathlib import Path
 
-import msgspec
 from msgspec import Struct
 
 from bench.eval_signals_data import follow_ups, read_labels, read_turns
@@ -28,6 +27,7 @@ from bench.eval_signals_tables import (
     replay,
     signal_rows,
 )
+from bench.figures import write_json
 from nexus.outcomes.signals.weights import SHIPPED, Rates
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -69,7 +69,7 @@ def main(arguments: list[str]) -> int:
         return 2
     show(report)
     if options.json is not None:
-        options.json.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
+        write_json(options.json, report)
     return 0
 
 

@@ -18,7 +18,6 @@ from pathlib import Path
 from random import Random
 from time import monotonic
 
-import msgspec
 import uvloop
 
 from bench import machine, process
@@ -27,6 +26,7 @@ from bench.failover_client import Seen, ask, ask_all
 from bench.failover_figures import Figures, complaints, figures, markdown
 from bench.failover_scenarios import SCENARIOS, Scenario
 from bench.failover_subjects import ANSWER_SECONDS, SUBJECTS, Subject
+from bench.figures import write_json
 from bench.process import LOAD_CORE, NotReadyError, UnavailableError
 
 WARM_UP_REQUESTS = 20
@@ -114,7 +114,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "scenarios": results,
     }
     options.json.parent.mkdir(parents=True, exist_ok=True)
-    options.json.write_bytes(msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n")
+    write_json(options.json, document)
     problems = complaints(results)
     for problem in problems:
         print(f"PROBLEM: {problem}", file=sys.stderr)

@@ -1,8 +1,10 @@
 """The figures of one bench run: medians and spreads, their ratios to the peers, the table and the file."""
 
 from collections.abc import Iterable
+from pathlib import Path
 from statistics import median
 
+import msgspec
 from msgspec import Struct
 
 from bench.machine import Machine
@@ -50,6 +52,12 @@ class Report(Struct, frozen=True):
     settings: dict[str, int | float | str]
     rows: tuple[Row, ...]
     ratios: dict[str, dict[str, float]]
+
+
+def write_json(path: Path, document: object) -> None:
+    """Write a report, structs or what is made of them, as indented JSON; folders are made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n")
 
 
 def figure(runs: Iterable[float], digits: int) -> Figure | None:

@@ -17,10 +17,10 @@ import urllib.request
 from pathlib import Path
 from statistics import median
 
-import msgspec
 from msgspec import Struct
 
 from bench import load, machine, process, subjects
+from bench.figures import write_json
 
 _BODY = b'{"model":"mock","messages":[{"role":"user","content":"Hello"}]}'
 _POLL_SECONDS = 0.002
@@ -78,14 +78,6 @@ def _answered(url: str) -> bool:
         return False
 
 
-def resident_mb(pid: int) -> float:
-    """The resident set of a process."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
-            return round(int(line.split()[1]) / 1024, 1)
-    return 0.0
-
-
 def _send(target: process.Running, script: Path, requests: int) -> None:
     done = 0
     while done < requests:
@@ -101,14 +93,14 @@ def run(folder: Path, *, requests: int, backends: int, starts: int = 5) -> Footp
         for _ in range(starts):
             gateway, seconds = start(folder, mock.url, 3)
             times.append(round(seconds, 3))
-            idle = resident_mb(gateway.process.pid)
+            idle = round(process.memory_mb(gateway.process.pid, "VmRSS"), 1)
             gateway.stop()
         gateway, _ = start(folder, mock.url, backends)
         try:
             _send(gateway, folder / "json.lua", requests)
-            loaded = resident_mb(gateway.process.pid)
+            loaded = round(process.memory_mb(gateway.process.pid, "VmRSS"), 1)
             _send(gateway, folder / "json.lua", requests)
-            grown = resident_mb(gateway.process.pid)
+            grown = round(process.memory_mb(gateway.process.pid, "VmRSS"), 1)
         finally:
             gateway.stop()
     finally:
@@ -134,7 +126,7 @@ def main() -> int:
     )
     if options.json:
         document = {"machine": machine.describe(), "footprint": found}
-        options.json.write_bytes(msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n")
+        write_json(options.json, document)
     return 0
 
 

@@ -16,11 +16,11 @@ from time import monotonic
 from typing import cast
 
 import httptools
-import msgspec
 import uvloop
 from msgspec import Struct
 
 from bench import machine, process, subjects
+from bench.figures import write_json
 from bench.stream_mock import answer
 
 _BODY = b'{"model":"mock","stream":true,"messages":[{"role":"user","content":"Count to a hundred."}]}'
@@ -176,7 +176,7 @@ def main() -> int:
     )
     if options.json:
         document = {"machine": machine.describe(), "direct": direct, "nexus": through}
-        options.json.write_bytes(msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n")
+        write_json(options.json, document)
     return 1 if through.broken or direct.broken else 0
 
 

@@ -87,6 +87,13 @@ def _ticks(entry: Path, session: int) -> int:
     return int(fields[11]) + int(fields[12]) if int(fields[3]) == session else 0
 
 
+def memory_mb(pid: int, kind: str) -> float:
+    """Memory of a process: `VmRSS`, all that is in memory, or `RssAnon`, without the pages of files."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    [value] = [line.split()[1] for line in lines if line.startswith(f"{kind}:")]
+    return int(value) / 1024
+
+
 def free_port() -> int:
     """A port of the loopback interface that nothing listens on now."""
     with socket.create_server(("127.0.0.1", 0)) as listener:

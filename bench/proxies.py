@@ -17,10 +17,8 @@ from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-import msgspec
-
 from bench import load, machine, process, subjects
-from bench.figures import Report, Row, figure, ratios, table
+from bench.figures import Report, Row, figure, ratios, table, write_json
 
 CONNECTIONS = 32
 NAMES = tuple(subject.name for subject in subjects.PROXIES)
@@ -156,9 +154,8 @@ def report(rows: tuple[Row, ...], settings: dict[str, int | float | str]) -> Rep
 
 def save(made: Report, folder: Path) -> Path:
     """Write the report as JSON into `folder`, named by date and commit; the path."""
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{made.date}-{made.commit.rstrip('+')}.json"
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(made), indent=1) + b"\n")
+    write_json(path, made)
     return path
 
 

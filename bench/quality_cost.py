@@ -1,6 +1,8 @@
 """What the quality library costs by itself: writing an outcome, reading figures, making them anew.
 
-python -m bench.quality_cost
+    python -m bench.quality_cost
+
+One process, nothing else in it; the best of some repeats.
 """
 
 from collections.abc import Callable

@@ -23,7 +23,8 @@ import msgspec
 import uvloop
 from msgspec import Struct
 
-from bench import machine
+from bench import machine, process
+from bench.figures import write_json
 from bench.soak_client import Connection, Reply
 from nexus.testing import (
     Answer,
@@ -43,6 +44,7 @@ from nexus.testing.wire import Behaviour, ReceivedRequest, Step
 CONNECTIONS = 32
 STREAMED = 0.5
 _SAMPLE_SECONDS = 2.0
+_MEMORY = "RssAnon"  # pages of programs and libraries come and go with what is used
 _WARM_UP_SHARE = 0.5
 _CRASH_EVERY_SECONDS = 20.0
 _DOWN_SECONDS = 5.0
@@ -222,16 +224,9 @@ class Soak:
     async def _sample(self, began: float, backends: tuple[FaultyBackend, ...]) -> None:
         while monotonic() < self.end:
             await asyncio.sleep(_SAMPLE_SECONDS)
-            self.memory.append((monotonic() - began, own_mb(self.gateway.pid)))
+            self.memory.append((monotonic() - began, process.memory_mb(self.gateway.pid, _MEMORY)))
             for backend in backends:
                 backend.forget()
-
-
-def own_mb(pid: int) -> float:
-    """The memory that a process has allocated and touched, without the pages of programs and libraries."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    [line] = [line for line in status.splitlines() if line.startswith("RssAnon:")]
-    return int(line.split()[1]) / 1024
 
 
 def descriptors(pid: int) -> int:
@@ -283,7 +278,7 @@ def run(*, seconds: float, rate: float, seed: int, folder: Path) -> Report:
             for backend in backends.values():
                 backend.close_idle()
             pending = sum(each["pending"] for each in stats["backends"])
-            memory = own_mb(gateway.pid)
+            memory = process.memory_mb(gateway.pid, _MEMORY)
             after = _settled_descriptors(gateway.pid, before)
             code = gateway.stop()
         finally:
@@ -341,7 +336,7 @@ def main() -> int:
         print(f"{name.replace('_', ' '):22} {value}")
     if options.json:
         document = {"machine": machine.describe(), "soak": found}
-        options.json.write_bytes(msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n")
+        write_json(options.json, document)
     for problem in found.problems:
         print(f"PROBLEM: {problem}", file=sys.stderr)
     print("nothing lost, nothing doubled, nothing leaked" if not found.problems else "not clean")

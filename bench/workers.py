@@ -17,10 +17,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
 
-import msgspec
 from msgspec import Struct
 
 from bench import load, machine, process, subjects
+from bench.figures import write_json
 
 CONNECTIONS = 64
 _TICK = os.sysconf("SC_CLK_TCK")
@@ -69,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _print(rows)
     if options.json:
         report = Report(machine.describe(), machine.git_short(), rows)
-        Path(options.json).write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2))
+        write_json(Path(options.json), report)
     return 0
 
 

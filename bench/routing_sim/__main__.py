@@ -11,10 +11,11 @@ from pathlib import Path
 
 from rich.console import Console
 
+from bench.figures import write_json
 from bench.routing_sim.ablation import ablate, ablation_markdown
 from bench.routing_sim.measures import Figures
 from bench.routing_sim.plots import write_plots
-from bench.routing_sim.report import as_json, markdown, show, write_json
+from bench.routing_sim.report import as_json, markdown, show
 from bench.routing_sim.runner import POLICIES, compare
 from bench.routing_sim.scenarios import SCENARIOS
 

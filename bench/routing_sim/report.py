@@ -1,10 +1,8 @@
 """The figures as JSON, as a table for a terminal and as Markdown."""
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-import msgspec
 from rich.console import Console
 from rich.table import Table
 
@@ -45,12 +43,6 @@ def as_json(results: Results, seeds: Sequence[int], replicas: int) -> dict[str, 
             for name, by_policy in results.items()
         },
     }
-
-
-def write_json(path: Path, document: Mapping[str, Any]) -> None:
-    """One document, indented; folders are made."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n")
 
 
 def _entry(figures: Figures) -> dict[str, float | None]:
