@@ -146,6 +146,8 @@ def _is_open(port: int) -> bool:
         socket.create_connection(("127.0.0.1", port), timeout=SECONDS).close()
     except ConnectionRefusedError:
         return False
+    except ConnectionResetError:
+        pass  # closed between the backlog and an accept: whether all have gone, the next look tells
     return True
 
 
