@@ -1,0 +1,36 @@
+"""What is particular to the ledger in a SQLite database."""
+
+import random
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from nexus.core.receipt import LedgerEntry
+from nexus.ledger.sqlite import SqliteLedger
+from tests.unit.ledger.receipts import NEW_YEAR_2026, receipt
+
+_IDS = random.Random(5)
+
+
+def _real(numbers: range) -> list[LedgerEntry]:
+    """Receipts as the gateway makes them: random ids, in the order of time."""
+    return [
+        receipt(each, trace_id=f"{_IDS.getrandbits(128):032x}", timestamp=NEW_YEAR_2026 + each / 1000)
+        for each in numbers
+    ]
+
+
+def test_an_append_to_a_large_ledger_touches_only_its_end(tmp_path: Path):
+    """With ids anywhere in an index each receipt would write a page of its own, of 4 kB."""
+    path = tmp_path / "ledger.db"
+    ledger = SqliteLedger(path)
+    ledger.append(_real(range(20_000)))
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    log = Path(f"{path}-wal")
+    assert log.stat().st_size == 0
+    added = _real(range(20_000, 20_200))
+    ledger.append(added)
+    written = log.stat().st_size
+    ledger.close()
+    assert 0 < written < 50 * 4096, f"{written} bytes for {len(added)} receipts"
