@@ -59,24 +59,25 @@ class Choosing:
     def _cools(self, model: str) -> bool:
         return self._is_cooling is not None and self._is_cooling(model)
 
-    def receive(self, entry: LedgerEntry) -> None:
-        """Learn from a receipt. That a call was followed up may be said before it, and counts once."""
-        followed, trace_id = self._followed, entry.trace_id
-        if trace_id in followed:
-            del followed[trace_id]
-            if entry.signal == FOLLOWED_UP:
-                return
-            entry = structs.replace(entry, cost_usd=None, latency_ms=0.0)
-        elif entry.signal == FOLLOWED_UP:
-            followed[trace_id] = None
-            if len(followed) > _MAX_FOLLOWED:
-                followed.popitem(last=False)
-        elif entry.signal == _UNJUDGED:
-            # It tells what an answer cost and how long it took: two hundred a second and model are plenty.
-            if entry.timestamp - self._unjudged_at.get(entry.model_id, 0.0) < _LEAST_GAP_SECONDS:
-                return
-            self._unjudged_at[entry.model_id] = entry.timestamp
-        learn_from(self.chooser, entry)
+    def receive(self, *entries: LedgerEntry) -> None:
+        """Learn from receipts. That a call was followed up may be said before its own, and counts once."""
+        followed, unjudged_at = self._followed, self._unjudged_at
+        for entry in entries:
+            if entry.trace_id in followed:
+                del followed[entry.trace_id]
+                if entry.signal != FOLLOWED_UP:
+                    learn_from(self.chooser, structs.replace(entry, cost_usd=None, latency_ms=0.0))
+                continue
+            if entry.signal == _UNJUDGED:
+                # It tells what an answer cost and how long it took: 200 a second and model are plenty.
+                if entry.timestamp - unjudged_at.get(entry.model_id, 0.0) < _LEAST_GAP_SECONDS:
+                    continue
+                unjudged_at[entry.model_id] = entry.timestamp
+            elif entry.signal == FOLLOWED_UP:
+                followed[entry.trace_id] = None
+                if len(followed) > _MAX_FOLLOWED:
+                    followed.popitem(last=False)
+            learn_from(self.chooser, entry)
 
     def start(self) -> None:
         """Learn from the newest receipts of the ledger, beside the work; needs a running event loop."""

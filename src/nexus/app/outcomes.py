@@ -2,14 +2,13 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
 
 from nexus.app.conversations import Conversations
 from nexus.config.model import Config
 from nexus.core.clock import Clock
 from nexus.core.decision import Decision
 from nexus.core.outcome import AttemptOutcome, AttemptResult, RequestOutcome, RequestResult
-from nexus.core.receipt import LedgerEntry
+from nexus.core.receipt import LedgerEntry, ReceiptReceiver
 from nexus.core.request import Surface, Task
 from nexus.ledger.open import open_ledger
 from nexus.ledger.writer import LedgerWriter
@@ -28,8 +27,6 @@ _CLIENT_ERROR = 400
 _SUCCESS = AttemptResult.SUCCESS
 _CANCELLED = RequestResult.CANCELLED
 _EMBEDDING = Surface.EMBEDDING
-
-ReceiptReceiver = Callable[[LedgerEntry], None]
 
 
 class Outcomes:
@@ -161,11 +158,11 @@ class Outcomes:
                 receive(entry)
         return entry
 
-    def _receive(self, entry: LedgerEntry) -> None:
+    def _receive(self, *entries: LedgerEntry) -> None:
         for receive in self._receivers:
-            receive(entry)
+            receive(*entries)
         if self._writer is not None:
-            self._writer.offer(entry)
+            self._writer.offer(*entries)
 
     # --- beside it
 

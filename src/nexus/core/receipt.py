@@ -1,5 +1,7 @@
 """One line of the ledger: what is kept of a resolved inference outcome. Never the words themselves."""
 
+from typing import Protocol
+
 from msgspec import Struct
 
 from nexus.core.request import Task
@@ -34,3 +36,11 @@ class LedgerEntry(Struct, frozen=True, omit_defaults=True, gc=False):
     propensity: float | None = None
     candidates: tuple[str, ...] | None = None
     signal: str | None = None
+
+
+class ReceiptReceiver(Protocol):
+    """Who is told of receipts, one or several at a time, in the order in which they were made."""
+
+    def __call__(self, *entries: LedgerEntry) -> None:
+        """Take them; it must return quickly."""
+        ...

@@ -21,7 +21,7 @@ _STATEMENT_TIMEOUT: LiteralString = "SET statement_timeout = '30s'"
 # CREATE TABLE IF NOT EXISTS may fail when two processes run it at once. The number is an arbitrary name.
 _LOCK_CREATION: LiteralString = "SELECT pg_advisory_xact_lock(628019134)"
 # `seq` is the order of writing. The receipt itself is JSON: fields that come later need no new columns.
-# The index begins with the time, so it grows at its end: trace ids are random, and would be all over it.
+# The index begins with the time, so it grows at its end: trace ids may be random, and would be all over it.
 _CREATE: LiteralString = """
 CREATE TABLE IF NOT EXISTS nexus_receipts (
     seq bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

@@ -16,8 +16,8 @@ from nexus.ledger.store import LedgerError
 _PAGE = 1000
 
 # `seq` is the order of writing. The receipt itself is JSON: fields that come later need no new columns.
-# The index begins with the time, so it grows at its end. Trace ids are random: an index that began with them
-# would touch a page of its own for nearly every receipt, which takes five times as long.
+# The index begins with the time, so it grows at its end. Trace ids may be random: an index that began with
+# them would touch a page of its own for nearly every receipt, which takes five times as long.
 _CREATE = """
 CREATE TABLE IF NOT EXISTS receipts (
     seq INTEGER PRIMARY KEY AUTOINCREMENT,

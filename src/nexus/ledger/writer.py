@@ -83,15 +83,16 @@ class LedgerWriter:
         self._last_error = ""
         self._last_success = clock.monotonic()
 
-    def offer(self, entry: LedgerEntry) -> None:
-        """Take a receipt; returns at once and never raises."""
+    def offer(self, *entries: LedgerEntry) -> None:
+        """Take receipts; returns at once and never raises."""
         waiting = self._waiting
-        if len(waiting) >= self._capacity:
+        before = len(waiting)
+        waiting.extend(entries)
+        if before < self._early <= len(waiting):
+            self._nearly_full.set()
+        while len(waiting) > self._capacity:
             waiting.popleft()
             self._dropped += 1
-        waiting.append(entry)
-        if len(waiting) == self._early:
-            self._nearly_full.set()
 
     def figures(self) -> LedgerFigures:
         """How it fares now."""

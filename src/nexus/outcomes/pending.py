@@ -1,32 +1,34 @@
 """The calls that are not resolved yet, and the receipts of those that are. No locks."""
 
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Iterable
 from itertools import islice
 
 from nexus.core.receipt import LedgerEntry
-from nexus.outcomes.call import Call, PendingCall
+from nexus.outcomes.call import FOLLOWED_UP, Call, PendingCall
 from nexus.outcomes.outcome import Resolution
 
 LEDGER_CAPACITY = 5_000
 _RESOLVED_KEPT = 2_000
+_RESOLVED_SPARE = 200
 _WORDS = {True: "success", False: "failure", None: "unknown"}
+_EXPIRED_OUTPUT = Resolution("expired", success=True)
+_EXPIRED_EMPTY = Resolution("expired")
 
 
 class PendingCalls:
     """Calls by trace id, in three groups: each ordered by the time that decides when it is due.
 
     `running` ones are in the order of their start, `completed` and `held` ones in that of their completion.
-    The held ones have code suggestions. A plain dict would be slow at finding its oldest key once many before
-    it were deleted.
+    The held ones have code suggestions.
     """
 
     __slots__ = ("completed", "held", "running")
 
     def __init__(self) -> None:
-        self.running: OrderedDict[str, Call] = OrderedDict()
-        self.completed: OrderedDict[str, Call] = OrderedDict()
-        self.held: OrderedDict[str, Call] = OrderedDict()
+        self.running: dict[str, Call] = {}
+        self.completed: dict[str, Call] = {}
+        self.held: dict[str, Call] = {}
 
     def __len__(self) -> int:
         return len(self.running) + len(self.completed) + len(self.held)
@@ -47,12 +49,17 @@ class PendingCalls:
         """Take out a call that does not run any more."""
         return self.completed.pop(trace_id, None) or self.held.pop(trace_id, None)
 
-    def oldest_ended(self) -> Call | None:
-        """The one that goes first where there are too many."""
-        for group in (self.completed, self.held):
-            if group:
-                return next(iter(group.values()))
-        return None
+    def drop(self, calls: Iterable[Call]) -> None:
+        """Take out calls that do not run any more, all of these."""
+        completed, held = self.completed, self.held
+        for call in calls:
+            if completed.pop(call.trace_id, None) is None:
+                held.pop(call.trace_id, None)
+
+    def oldest_ended(self, count: int) -> list[Call]:
+        """At most `count` calls that go first where there are too many."""
+        # Some at a time: a dict is slow at finding its oldest key once many before it were deleted.
+        return list(islice((self.completed or self.held).values(), count))
 
     def hold(self, trace_id: str, suggestions: Iterable[object]) -> bool:
         """Give a call suggestions to wait for; whether there is such a call."""
@@ -92,7 +99,7 @@ class Receipts:
 
     def __init__(self, *, keeps: bool) -> None:
         self._keeps = keeps
-        self._recent: OrderedDict[str, LedgerEntry] = OrderedDict()
+        self._recent: dict[str, LedgerEntry] = {}
         self._waiting: deque[LedgerEntry] = deque()
         self.resolutions: dict[tuple[str, str], int] = {}
         self.dropped = 0
@@ -106,18 +113,49 @@ class Receipts:
 
     def write(self, call: Call, resolution: Resolution, timestamp: float) -> LedgerEntry:
         """Make the receipt of a call; `timestamp` is Unix time."""
-        entry = call.receipt(resolution, timestamp)
-        self._recent[call.trace_id] = entry
-        if len(self._recent) > _RESOLVED_KEPT:
-            self._recent.popitem(last=False)
-        key = (resolution.signal, _WORDS[resolution.success])
-        self.resolutions[key] = self.resolutions.get(key, 0) + 1
-        if self._keeps:
-            if len(self._waiting) >= LEDGER_CAPACITY:
-                self._waiting.popleft()
-                self.dropped += 1
-            self._waiting.append(entry)
+        entry = self._recent[call.trace_id] = call.receipt(resolution, timestamp)
+        self._count(resolution, 1)
+        self._keep([entry])
         return entry
+
+    def expire(self, calls: Iterable[Call], timestamp: float) -> list[LedgerEntry]:
+        """Make the receipts of calls on whose answer nobody said a word."""
+        recent = self._recent
+        entries = []
+        followed = empty = 0
+        for call in calls:
+            resolution = _EXPIRED_OUTPUT
+            if call.followed:
+                resolution = FOLLOWED_UP
+                followed += 1
+            elif not call.has_output:
+                resolution = _EXPIRED_EMPTY
+                empty += 1
+            entry = recent[call.trace_id] = call.receipt(resolution, timestamp)
+            entries.append(entry)
+        self._count(FOLLOWED_UP, followed)
+        self._count(_EXPIRED_EMPTY, empty)
+        self._count(_EXPIRED_OUTPUT, len(entries) - followed - empty)
+        self._keep(entries)
+        return entries
+
+    def _count(self, resolution: Resolution, calls: int) -> None:
+        if calls:
+            key = (resolution.signal, _WORDS[resolution.success])
+            self.resolutions[key] = self.resolutions.get(key, 0) + calls
+
+    def _keep(self, entries: list[LedgerEntry]) -> None:
+        """Let go of what is too old, and hold the new ones until they are collected."""
+        recent = self._recent
+        if len(recent) > _RESOLVED_KEPT + _RESOLVED_SPARE:
+            for trace_id in list(islice(recent, len(recent) - _RESOLVED_KEPT)):
+                del recent[trace_id]
+        if self._keeps:
+            waiting = self._waiting
+            waiting.extend(entries)
+            while len(waiting) > LEDGER_CAPACITY:
+                waiting.popleft()
+                self.dropped += 1
 
     def drain(self) -> list[LedgerEntry]:
         """What waits, oldest first; it is the caller's now."""

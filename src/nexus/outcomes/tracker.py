@@ -1,13 +1,13 @@
 """Follows inference calls from their start to what became of their answers, and keeps a profile per model."""
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 from nexus.core.clock import Clock
-from nexus.core.receipt import LedgerEntry
+from nexus.core.receipt import LedgerEntry, ReceiptReceiver
 from nexus.core.request import Task
 from nexus.outcomes.book import count_completion, count_failure, count_judgement
-from nexus.outcomes.call import FOLLOWED_UP, Call, CallDetails, PendingCall, clipped, clipped_reason
+from nexus.outcomes.call import NO_DETAILS, Call, CallDetails, PendingCall, clipped, clipped_reason
 from nexus.outcomes.cooldown import is_rate_limit
 from nexus.outcomes.outcome import (
     Action,
@@ -25,9 +25,8 @@ FAILURE_FACTOR = 0.8
 RATE_LIMIT_FACTOR = 0.1
 _MAX_PENDING = 10_000
 _MAX_HELD = 5_000
+_MOST_CROWDED_OUT = 64
 _FOREVER = float("inf")
-_EXPIRED_OUTPUT = Resolution("expired", success=True)
-_EXPIRED_EMPTY = Resolution("expired")
 _IGNORED = Resolution("git", CodeOutcome.IGNORED.success, CodeOutcome.IGNORED.quality)
 
 
@@ -38,13 +37,14 @@ class OutcomeTracker(TrackerState):
     most one signal resolves it: it may take the success back, and moves the quality averages. Every resolved
     call becomes one receipt. No text of any conversation is taken, let alone kept.
 
-    At most `max_pending` calls wait; beyond it the oldest completed one is resolved as if its time were over.
+    At most `max_pending` calls wait; beyond it the oldest completed ones, up to a hundredth at a time, are
+    resolved as if their time were over.
 
     Args:
         clock: time; the machine's by default.
         git_deadline_seconds: how long calls with code suggestions wait, instead of the ttl of a sweep.
-        receipts: told of every receipt, in the thread that resolved the call; it must return quickly. Without
-            it receipts wait for `drain_ledger`, at most 5,000, and the oldest are dropped.
+        receipts: told of every receipt, in the thread that resolved the call. Without it receipts wait for
+            `drain_ledger`, at most 5,000, and the oldest are dropped.
         max_pending: calls that may wait at a time.
     """
 
@@ -53,13 +53,14 @@ class OutcomeTracker(TrackerState):
         clock: Clock | None = None,
         *,
         git_deadline_seconds: float = 86_400.0,
-        receipts: Callable[[LedgerEntry], None] | None = None,
+        receipts: ReceiptReceiver | None = None,
         max_pending: int = _MAX_PENDING,
     ) -> None:
         super().__init__(clock, keeps_receipts=receipts is None)
         self._git_deadline = git_deadline_seconds
         self._deliver = receipts
         self._max_pending = max_pending
+        self._crowd = max(1, min(_MOST_CROWDED_OUT, max_pending // 100))
 
     # --- calls
 
@@ -75,7 +76,7 @@ class OutcomeTracker(TrackerState):
             task = Task(task)
         key = trace_id or os.urandom(16).hex()
         reason = clipped_reason(routing_reason)
-        entry = None
+        crowded_out: Sequence[LedgerEntry] = ()
         with self._lock:
             calls = self._calls
             call = calls.running.get(key)
@@ -83,10 +84,10 @@ class OutcomeTracker(TrackerState):
                 call.model_id, call.task, call.routing_reason = model_id, task, reason
             elif key not in calls.completed and key not in calls.held and key not in self._receipts:
                 if len(calls) >= self._max_pending:
-                    entry = self._make_room()
+                    crowded_out = self._make_room()
                 calls.running[key] = Call(key, model_id, task, reason, self._monotonic())
-        if entry is not None:
-            self._emit(entry)
+        if crowded_out:
+            self._emit(*crowded_out)
         return key
 
     def record_complete(
@@ -108,7 +109,12 @@ class OutcomeTracker(TrackerState):
             call = self._calls.running.pop(trace_id, None)
             if call is None:
                 return False
-            entry = self._complete(call, latency_ms, input_tokens, output_tokens, has_output, details)
+            call.latency_ms = latency_ms if 0.0 <= latency_ms < _FOREVER else 0.0
+            call.input_tokens, call.output_tokens = max(0, input_tokens), max(0, output_tokens)
+            call.has_output = call.credited = output_tokens > 0 if has_output is None else has_output
+            call.details = call.details if details is None else details
+            call.completed_at = self._monotonic()
+            entry = self._complete(call)
         if entry is not None:
             self._emit(entry)
         return True
@@ -127,24 +133,41 @@ class OutcomeTracker(TrackerState):
         details: CallDetails | None = None,
     ) -> bool:
         """`record_start` and `record_complete` in one, for who is told of a call once it is over."""
+        crowded_out: Sequence[LedgerEntry] = ()
         with self._lock:
             calls = self._calls
-            if trace_id in calls.running:
-                known = True
-            elif trace_id in calls.completed or trace_id in calls.held or trace_id in self._receipts:
-                return False
-            else:
-                known = False
-                crowded_out = self._make_room() if len(calls.completed) >= self._max_pending else None
-                call = Call(trace_id, model_id, task, clipped_reason(routing_reason), 0.0)
-                self._complete(call, latency_ms, input_tokens, output_tokens, has_output, details)
-        if known:
+            runs = trace_id in calls.running
+            if not runs:
+                if trace_id in calls.completed or trace_id in calls.held or trace_id in self._receipts:
+                    return False
+                if len(calls.completed) >= self._max_pending:
+                    crowded_out = self._make_room()
+                if input_tokens < 0 or output_tokens < 0:
+                    input_tokens, output_tokens = max(0, input_tokens), max(0, output_tokens)
+                credit = output_tokens > 0 if has_output is None else has_output
+                # In the order of the record's fields: naming them would make this several times as slow.
+                call = Call(
+                    trace_id,
+                    model_id,
+                    task,
+                    clipped_reason(routing_reason),
+                    0.0,
+                    NO_DETAILS if details is None else details,
+                    self._monotonic(),
+                    latency_ms if 0.0 <= latency_ms < _FOREVER else 0.0,
+                    input_tokens,
+                    output_tokens,
+                    credit,
+                    credit,
+                )
+                self._complete(call)
+        if runs:
             self.record_start(model_id, task, routing_reason, trace_id=trace_id)
             return self.record_complete(
                 trace_id, latency_ms, input_tokens, output_tokens, has_output=has_output, details=details
             )
-        if crowded_out is not None:
-            self._emit(crowded_out)
+        if crowded_out:
+            self._emit(*crowded_out)
         return True
 
     def record_failure(
@@ -227,14 +250,14 @@ class OutcomeTracker(TrackerState):
 
         They are what a check needs to recognise code, never its text. At most 5,000 calls wait for checks.
         """
-        entry = None
+        crowded_out: Sequence[LedgerEntry] = ()
         with self._lock:
             held = self._calls.held
             if len(held) >= _MAX_HELD:
-                entry = self._expire(next(iter(held.values())), self._time())
+                crowded_out = self._expire([next(iter(held.values()))])
             is_held = self._calls.hold(trace_id, suggestions)
-        if entry is not None:
-            self._emit(entry)
+        if crowded_out:
+            self._emit(*crowded_out)
         return is_held
 
     def pending_suggestions(self) -> list[PendingCall]:
@@ -275,10 +298,12 @@ class OutcomeTracker(TrackerState):
             expired = due(calls.completed, moment - ttl_secs, rest)
             rest = None if rest is None else rest - len(expired)
             expired += due(calls.held, moment - self._git_deadline, rest)
-            timestamp = self._time()
-            entries = [self._expire(call, timestamp, is_due=True) for call in expired]
-        for entry in entries:
-            self._emit(entry)
+            searched = [call for call in expired if call.checked]
+            entries = self._expire([call for call in expired if not call.checked] if searched else expired)
+            for call in searched:
+                calls.take_ended(call.trace_id)
+                entries.append(self._judge(call, _IGNORED))
+        self._emit(*entries)
         return len(abandoned) + len(entries)
 
     def resolve_rest(self, limit: int | None = None) -> int:
@@ -288,37 +313,18 @@ class OutcomeTracker(TrackerState):
         number.
         """
         with self._lock:
-            timestamp = self._time()
-            entries = [self._expire(call, timestamp) for call in self._calls.ended()[:limit]]
-        for entry in entries:
-            self._emit(entry)
+            entries = self._expire(self._calls.ended()[:limit])
+        self._emit(*entries)
         return len(entries)
 
     # --- under the lock
 
-    def _complete(  # noqa: PLR0917 - called for every request, where names cost
-        self,
-        call: Call,
-        latency_ms: float,
-        input_tokens: int,
-        output_tokens: int,
-        has_output: bool | None,
-        details: CallDetails | None,
-    ) -> LedgerEntry | None:
+    def _complete(self, call: Call) -> LedgerEntry | None:
         """Count a completion; the receipt where a signal waited for it."""
-        call.completed_at = self._monotonic()
-        if not 0.0 <= latency_ms < _FOREVER:
-            latency_ms = 0.0
-        if input_tokens < 0 or output_tokens < 0:
-            input_tokens, output_tokens = max(0, input_tokens), max(0, output_tokens)
-        call.latency_ms = latency_ms
-        call.input_tokens = input_tokens
-        call.output_tokens = output_tokens
-        call.has_output = call.credited = credit = output_tokens > 0 if has_output is None else has_output
-        if details is not None:
-            call.details = details
         tally = self._book.tally(call.model_id, self._time())
-        count_completion(tally, call.task, latency_ms, input_tokens, output_tokens, credit)
+        count_completion(
+            tally, call.task, call.latency_ms, call.input_tokens, call.output_tokens, call.credited
+        )
         if self._cooldowns:
             self._cooldowns.answered(call.model_id)
         if call.waiting is not None:
@@ -337,24 +343,19 @@ class OutcomeTracker(TrackerState):
         )
         return self._close(call, resolution)
 
-    def _expire(self, call: Call, timestamp: float, *, is_due: bool = False) -> LedgerEntry:
-        self._calls.take_ended(call.trace_id)
-        if is_due and call.checked:
-            return self._judge(call, _IGNORED)
-        resolution = _EXPIRED_OUTPUT if call.has_output else _EXPIRED_EMPTY
-        if call.followed:
-            resolution = FOLLOWED_UP
-        return self._receipts.write(call, resolution, timestamp)
+    def _expire(self, calls: Sequence[Call]) -> list[LedgerEntry]:
+        """Take out calls that ended and of whose answers nobody said a word."""
+        self._calls.drop(calls)
+        return self._receipts.expire(calls, self._time())
 
-    def _make_room(self) -> LedgerEntry | None:
-        oldest = self._calls.oldest_ended()
-        if oldest is not None:
-            return self._expire(oldest, self._time())
+    def _make_room(self) -> Sequence[LedgerEntry]:
+        oldest = self._calls.oldest_ended(self._crowd)
+        if oldest:
+            return self._expire(oldest)
         running = self._calls.running
-        if running:
-            running.popitem(last=False)
-            self._abandoned += 1
-        return None
+        del running[next(iter(running))]
+        self._abandoned += 1
+        return ()
 
     def _close(self, call: Call, resolution: Resolution) -> LedgerEntry:
         return self._receipts.write(call, resolution, self._time())
@@ -380,7 +381,7 @@ class OutcomeTracker(TrackerState):
         call.waiting = resolution
         return SignalResult(applied=True, reason="waits for the completion of the call")
 
-    def _emit(self, entry: LedgerEntry) -> None:
+    def _emit(self, *entries: LedgerEntry) -> None:
         # Not under the lock: whoever is told may ask the tracker something.
-        if self._deliver is not None:
-            self._deliver(entry)
+        if self._deliver is not None and entries:
+            self._deliver(*entries)

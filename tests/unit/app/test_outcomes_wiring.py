@@ -32,7 +32,10 @@ class Wired:
         config = Config(
             data_dir=folder, ledger=LedgerSettings(url=self.url), outcomes=OutcomeSettings(**outcomes)
         )
-        self.outcomes = Outcomes(config, self.clock, receivers=(self.seen.append,))
+        self.outcomes = Outcomes(config, self.clock, receivers=(self._learn,))
+
+    def _learn(self, *entries: LedgerEntry) -> None:
+        self.seen += entries
 
     def profile(self, model: str = "m") -> ModelProfile:
         profile = self.outcomes.tracker.profile(model)

@@ -4,10 +4,10 @@ import asyncio
 
 from msgspec import Struct
 
-from nexus.app.outcomes import Outcomes, ReceiptReceiver
+from nexus.app.outcomes import Outcomes
 from nexus.config.model import Config
 from nexus.core.clock import Clock
-from nexus.core.receipt import LedgerEntry
+from nexus.core.receipt import LedgerEntry, ReceiptReceiver
 from nexus.outcomes import InferredOutcome, SignalResult
 from nexus.outcomes.signals.hashing import AnswerHasher, Conversation
 from nexus.outcomes.signals.memory import Remembered
@@ -130,9 +130,8 @@ class SharedOutcomes(Outcomes):
             self.tracker.record_inferred_outcome(each.trace_id, each.outcome, signal=each.signal)
         for trace_id in news.followed:
             self._note_followed_up(trace_id)
-        for entry in news.receipts:
-            for receive in self._receivers:
-                receive(entry)
+        for receive in self._receivers:
+            receive(*news.receipts)
 
     async def save(self) -> None:
         """Add what changed to the file of the profiles, and take in what others added, in another thread."""
@@ -164,13 +163,14 @@ class SharedOutcomes(Outcomes):
             self._news.receipts.append(entry)
         return entry
 
-    def _receive(self, entry: LedgerEntry) -> None:
-        super()._receive(entry)
+    def _receive(self, *entries: LedgerEntry) -> None:
+        super()._receive(*entries)
         receipts = self._news.receipts
-        if entry.signal == _EXPIRED:
-            # These teach only what calls cost and how long they took, and there may be very many.
-            self._expired += 1
-            if self._expired > _MOST_EXPIRED:
-                return
-        if len(receipts) < _MOST_RECEIPTS:
-            receipts.append(entry)
+        for entry in entries:
+            if entry.signal == _EXPIRED:
+                # These teach only what calls cost and how long they took, and there may be very many.
+                self._expired += 1
+                if self._expired > _MOST_EXPIRED:
+                    continue
+            if len(receipts) < _MOST_RECEIPTS:
+                receipts.append(entry)

@@ -23,8 +23,11 @@ class Side:
     def __init__(self, folder: Path, clock: ManualClock) -> None:
         self.learned: list[LedgerEntry] = []
         config = Config.model_validate({"data_dir": str(folder), "ledger": {"url": "none"}})
-        self.outcomes = SharedOutcomes(config, clock, key=KEY, receivers=(self.learned.append,))
+        self.outcomes = SharedOutcomes(config, clock, key=KEY, receivers=(self._learn,))
         self.reader = self.outcomes._reader
+
+    def _learn(self, *entries: LedgerEntry) -> None:
+        self.learned += entries
 
     def answer(self, trace_id: str, text: str, now: float) -> None:
         """Read a question, and give and remember an answer."""
