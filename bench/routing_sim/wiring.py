@@ -21,6 +21,7 @@ from nexus.proxy.context import ProxyContext, ProxyLimits
 from nexus.proxy.fast_path import BreakerListener, FastPath
 from nexus.proxy.forward import Forwarder
 from nexus.proxy.probing import Prober
+from nexus.proxy.recording import Recording
 from nexus.proxy.recovery import Recovery
 from nexus.proxy.retry_budget import RetryBudget
 from nexus.proxy.waiting_room import WaitingRoom
@@ -133,8 +134,7 @@ class Product:
             patience=FirstTokenPatience(store, self.tuning),
             forward_authorization=False,
             watch=learner,
-            attempt_recorders=(record_quality(store), recorder),
-            request_recorders=(),
+            recording=Recording(learner, (record_quality(store), recorder), ()),
         )
 
     def _fast_path(

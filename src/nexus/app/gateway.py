@@ -27,6 +27,7 @@ from nexus.proxy.fast_path import FastPath
 from nexus.proxy.fetch import PoolFetch
 from nexus.proxy.forward import Forwarder
 from nexus.proxy.probing import Prober
+from nexus.proxy.recording import Recording
 from nexus.proxy.recovery import Recovery
 from nexus.proxy.retry_budget import RetryBudget
 from nexus.proxy.upstream import UpstreamPool
@@ -126,6 +127,7 @@ class Gateway:
 
     async def finish(self) -> None:
         """Write what is still in memory."""
+        self.forwarder.context.recording.tell()
         if self.outcomes is not None:
             await self.choosing.stop()
             await self.outcomes.stop()
@@ -233,21 +235,28 @@ class Gateway:
                 patience=FirstTokenPatience(self.store, self._tuning),
                 forward_authorization=not config.server.api_keys_env,
                 watch=self.learner,
-                attempt_recorders=(
-                    self.counters.record_attempt,
-                    record_quality(self.store),
-                    record_evidence(self.monitor),
-                    record_spend(self.spend),
-                ),
-                request_recorders=(
-                    self.counters.record_request,
-                    self.request_log.record_request,
-                    self.recent.record_request,
-                    record_affinity(self._affinity),
-                    *((self.outcomes.record_request,) if self.outcomes is not None else ()),
-                ),
+                recording=self._recording(),
                 listener=self.outcomes.conversations if self.outcomes is not None else None,
             )
+        )
+
+    def _recording(self) -> Recording:
+        return Recording(
+            self.learner,
+            (
+                self.counters.record_attempt,
+                record_quality(self.store),
+                record_evidence(self.monitor),
+                record_spend(self.spend),
+            ),
+            (
+                self.counters.record_request,
+                self.request_log.record_request,
+                self.recent.record_request,
+                record_affinity(self._affinity),
+                *((self.outcomes.record_request,) if self.outcomes is not None else ()),
+            ),
+            self._pool.batch.then,
         )
 
     def _edge(self) -> EdgeContext:
@@ -287,7 +296,8 @@ class Gateway:
                 server.max_body_bytes, server.header_timeout_seconds, server.body_timeout_seconds
             ),
             posts=self._posts(config),
-            control=AsgiBridge(control_plane(surfaces)),
+            # What is asked about may have ended within the same turn of the loop.
+            control=AsgiBridge(control_plane(surfaces), first=self.forwarder.context.recording.tell),
             api_keys=api_keys(server.api_keys_env),
             unrouted=self._record_unrouted,
             trace_ids=TraceIds(),

@@ -1,19 +1,17 @@
 """What is done with every attempt's outcome, one function per receiver."""
 
 import logging
-from collections.abc import Callable
 
 from nexus.backends.health import HealthMonitor
 from nexus.backends.registry import StatusChange
 from nexus.core.decision import Decision
 from nexus.core.fleet import BackendStatus
 from nexus.core.outcome import AttemptOutcome, AttemptResult, RequestOutcome
+from nexus.proxy.recording import AttemptRecorder, RequestRecorder
 from nexus.quality import QualityMetricsStore
 from nexus.routing.affinity import PrefixAffinity
 from nexus.state.spend import SpendStore
 
-AttemptRecorder = Callable[[AttemptOutcome], None]
-RequestRecorder = Callable[[RequestOutcome, Decision | None], None]
 _CLIENT_ERROR = 400
 _SUCCESS = AttemptResult.SUCCESS  # members of an enumeration are looked up slowly
 _log = logging.getLogger("nexus.app")

@@ -212,4 +212,4 @@ class Answering:
             served,
             code,
         )
-        shared.record_request(outcome, self._decision)
+        shared.recording.request(outcome, self._decision)

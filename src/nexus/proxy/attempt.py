@@ -339,35 +339,37 @@ class Attempt:
         self._recorded = True
         self._call = None  # the two refer to each other, and garbage collection is slower than counting
         shared, request, view = self.exchange.shared, self.exchange.request, self.candidate.view
-        now = shared.clock.monotonic()
-        started, first_byte, first_token = self.started_at, self._first_byte_at, self._first_token_at
+        now, started = shared.clock.monotonic(), self.started_at
+        first_byte, first_token = self._first_byte_at, self._first_token_at
         latency_ms = (now - started) * 1000.0
         admission.settle(view.live, self._gates, result, latency_ms)
         sent, received, estimated = self._tokens()
         price = view.prices.get(self.candidate.model)
-        # In the order of the record's fields: naming them would make this five times as slow.
-        outcome = AttemptOutcome(
-            request.trace_id,
-            view.backend.id,
-            self.candidate.model,
-            result,
-            now,
-            latency_ms,
-            kind,
-            self._status,
-            None if first_byte is None else (first_byte - started) * 1000.0,
-            None if first_token is None else (first_token - started) * 1000.0,
-            self._monitor is not None,
-            sent,
-            received,
-            estimated,
-            price.cost(sent, received) if price is not None else None,
-            retry_after,
-            self.candidate.probe,
-            message,
+        outcome = (
+            AttemptOutcome(  # in the order of the fields: naming them would make this five times as slow
+                request.trace_id,
+                view.backend.id,
+                self.candidate.model,
+                result,
+                now,
+                latency_ms,
+                kind,
+                self._status,
+                None if first_byte is None else (first_byte - started) * 1000.0,
+                None if first_token is None else (first_token - started) * 1000.0,
+                self._monitor is not None,
+                sent,
+                received,
+                estimated,
+                price.cost(sent, received) if price is not None else None,
+                retry_after,
+                self.candidate.probe,
+                message,
+            )
         )
-        shared.watch.finished(self._flight, outcome)
-        shared.record_attempt(outcome)
+        shared.recording.attempt(self._flight, outcome)
+        if shared.queue.depth:
+            shared.queue.freed(outcome.backend_id)
         return outcome
 
     def _tokens(self) -> tuple[int, int, bool]:

@@ -1,6 +1,5 @@
 """What all exchanges share: routing, the fleet, the pool, the limits in time, and who is told of outcomes."""
 
-import logging
 from collections.abc import Callable
 from typing import Protocol
 
@@ -11,20 +10,16 @@ from nexus.core.clock import Clock
 from nexus.core.decision import Candidate, Decision
 from nexus.core.fleet import BackendLive, FleetSnapshot
 from nexus.core.learned import Flight
-from nexus.core.outcome import AttemptOutcome, RequestOutcome
 from nexus.core.request import Request
 from nexus.dialects.base import Dialect
 from nexus.proxy.answer_text import Listener
 from nexus.proxy.calling import Caller
+from nexus.proxy.recording import Landing, Recording
 from nexus.proxy.retry_budget import RetryBudget
 from nexus.proxy.target import Target
 from nexus.proxy.waiting_room import WaitingRoom
 
-_log = logging.getLogger("nexus.proxy")
-
-AttemptRecorder = Callable[[AttemptOutcome], None]
 Patience = Callable[[Candidate, Request], float]
-RequestRecorder = Callable[[RequestOutcome, Decision | None], None]
 
 
 class FleetSource(Protocol):
@@ -52,8 +47,8 @@ class Decider(Protocol):
         ...
 
 
-class AttemptWatch(Protocol):
-    """Who learns from attempts while they are under way."""
+class AttemptWatch(Landing, Protocol):
+    """Who learns from attempts while they are under way, and from their ends."""
 
     def started(self, live: BackendLive, model: str, tokens: int, *, stream: bool, now: float) -> Flight:
         """An attempt is about to be counted as pending; `tokens` is the estimated length of its prompt."""
@@ -61,10 +56,6 @@ class AttemptWatch(Protocol):
 
     def first_token(self, flight: Flight, now: float) -> None:
         """The first content of its stream is there."""
-        ...
-
-    def finished(self, flight: Flight, outcome: AttemptOutcome) -> None:
-        """It has ended; called once."""
         ...
 
 
@@ -117,8 +108,8 @@ class ProxyContext:
             start beside it.
         forward_authorization: whether a client's own key may go to a backend that has none; never when the
             gateway has keys of its own.
-        watch: told of each attempt's start, first token and end.
-        attempt_recorders, request_recorders: told of every outcome, in order, synchronously.
+        watch: told of each attempt's start and first token.
+        recording: told of each attempt's and each request's end.
         listener: told what was said in chats; None: nobody listens, and nothing is collected.
     """
 
@@ -136,8 +127,7 @@ class ProxyContext:
         patience: Patience,
         forward_authorization: bool,
         watch: AttemptWatch,
-        attempt_recorders: tuple[AttemptRecorder, ...],
-        request_recorders: tuple[RequestRecorder, ...],
+        recording: Recording,
         listener: Listener | None = None,
     ) -> None:
         self.listener = listener
@@ -150,11 +140,10 @@ class ProxyContext:
         self.patience = patience
         self.forward_authorization = forward_authorization
         self.watch = watch
+        self.recording = recording
         self.configure(limits)
         self._dialect_for = dialect_for
         self._targets: dict[str, Target] = {}
-        self._attempt_recorders = attempt_recorders
-        self._request_recorders = request_recorders
 
     def configure(self, limits: ProxyLimits) -> None:
         """Replace the settings; they hold from the next attempt on."""
@@ -170,21 +159,3 @@ class ProxyContext:
             target = Target(backend, self._dialect_for(backend))
             self._targets[backend.id] = target
         return target
-
-    def record_attempt(self, outcome: AttemptOutcome) -> None:
-        """Tell every attempt recorder; the attempt's place goes to who waits for it."""
-        for record in self._attempt_recorders:
-            try:
-                record(outcome)
-            except Exception:  # noqa: BLE001  # reason: a recorder's fault must not cost the client its answer
-                _log.exception("recording an attempt failed")
-        if self.queue.depth:
-            self.queue.freed(outcome.backend_id)
-
-    def record_request(self, outcome: RequestOutcome, decision: Decision | None) -> None:
-        """Tell every request recorder."""
-        for record in self._request_recorders:
-            try:
-                record(outcome, decision)
-            except Exception:  # noqa: BLE001  # reason: a recorder's fault must not cost the client its answer
-                _log.exception("recording a request failed")

@@ -6,6 +6,7 @@ connection writes in several pieces goes out as one.
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Protocol
 
 
@@ -20,11 +21,12 @@ class Writer(Protocol):
 class WriteBatch:
     """Flushes writers when the events of this turn of the loop have been handled."""
 
-    __slots__ = ("_loop", "_writers")
+    __slots__ = ("_loop", "_steps", "_writers")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._writers: list[Writer] = []
+        self._steps: list[Callable[[], None]] = []
 
     def add(self, writer: Writer) -> None:
         """Flush this writer at the end of the turn."""
@@ -32,7 +34,18 @@ class WriteBatch:
             self._loop.call_soon(self._flush)
         self._writers.append(writer)
 
+    def then(self, step: Callable[[], None]) -> None:
+        """Call `step` when what was added so far is on its way."""
+        if self._writers:
+            self._steps.append(step)
+        else:
+            self._loop.call_soon(step)
+
     def _flush(self) -> None:
         writers, self._writers = self._writers, []
+        steps, self._steps = self._steps, []
+        for step in steps:
+            # Not at once: the loop sends what was written when it has called all that waits to be called now.
+            self._loop.call_soon(step)
         for writer in writers:
             writer.flush()

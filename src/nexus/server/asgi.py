@@ -5,7 +5,7 @@ Requests to it are small and rare: each is read whole, runs as a task, and its a
 
 import asyncio
 import logging
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from typing import Any
 from urllib.parse import unquote
 
@@ -18,10 +18,14 @@ _log = logging.getLogger("nexus.server")
 
 
 class AsgiBridge:
-    """A `Handler` that answers with an ASGI application."""
+    """A `Handler` that answers with an ASGI application.
 
-    def __init__(self, app: ASGIApp) -> None:
+    `first` is called before each request is handed to it.
+    """
+
+    def __init__(self, app: ASGIApp, first: Callable[[], None]) -> None:
         self._app = app
+        self._first = first
         self._tasks: set[asyncio.Task[None]] = set()
 
     def __call__(self, context: EdgeContext, connection: ClientConnection, incoming: Incoming) -> None:
@@ -35,6 +39,7 @@ class AsgiBridge:
 
     async def _answer(self, context: EdgeContext, run: "_Run") -> None:
         try:
+            self._first()
             await self._app(run.scope(), run.receive, run.send)
         except Exception:  # noqa: BLE001  # reason: the edge of the program: whatever it was, the client gets an answer
             _log.exception("the control plane failed to answer %s", run.incoming.path.decode("latin-1"))

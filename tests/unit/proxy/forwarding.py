@@ -28,6 +28,7 @@ from nexus.proxy.downstream import ClientHeaders
 from nexus.proxy.exchange import Exchange
 from nexus.proxy.fast_path import FastPath
 from nexus.proxy.forward import Forwarder
+from nexus.proxy.recording import Recording
 from nexus.proxy.retry_budget import RetryBudget
 from nexus.proxy.upstream import UpstreamPool
 from nexus.proxy.waiting_room import WaitingRoom
@@ -123,6 +124,7 @@ class Rig:
     def _context(self, routing: RoutingConfig, limits: ProxyLimits, rng: random.Random) -> ProxyContext:
         tuning = ExpectedTimeSettings()
         breaker = BreakerSettings()
+        learner = AttemptLearner(tuning)
         return ProxyContext(
             fleet=self.fleet,
             router=Router(routing, QualitySettings(), breaker, rng=rng, tuning=tuning, queueing=True),
@@ -134,9 +136,10 @@ class Rig:
             queue=self.queue,
             patience=FirstTokenPatience(self.store, tuning),
             forward_authorization=False,
-            watch=AttemptLearner(tuning),
-            attempt_recorders=(self.attempts.append,),
-            request_recorders=(lambda outcome, _: self.requests.append(outcome),),
+            watch=learner,
+            recording=Recording(
+                learner, (self.attempts.append,), (lambda outcome, _: self.requests.append(outcome),)
+            ),
         )
 
     def ask(self, name: str = "t", *, stream: bool = False, high: bool = False, model: str = "m") -> Client:
