@@ -7,7 +7,7 @@ LONG = MATCH_CHARS
 
 
 def conversation(whole: bytes, before_question: bytes | None = None) -> Conversation:
-    return Conversation(whole, None, before_question, frozenset(), 0)
+    return Conversation(whole, None, before_question, b"", 0)
 
 
 def entry(

@@ -29,7 +29,7 @@ class AnswerNews(Struct, frozen=True, array_like=True, gc=False):
     whole: bytes
     before_answer: bytes | None
     before_question: bytes | None
-    question: tuple[int, ...]
+    question: bytes
     turns: int
     answered_at: float
     repeats: int
@@ -82,7 +82,7 @@ class SharedReader(SignalReader):
                 conversation.whole,
                 conversation.before_answer,
                 conversation.before_question,
-                tuple(conversation.question),
+                conversation.question,
                 conversation.turns,
                 now,
                 entry.repeats,
@@ -92,7 +92,7 @@ class SharedReader(SignalReader):
     def hear(self, news: AnswerNews) -> None:
         """Know an answer of another worker again."""
         conversation = Conversation(
-            news.whole, news.before_answer, news.before_question, frozenset(news.question), news.turns
+            news.whole, news.before_answer, news.before_question, news.question, news.turns
         )
         entry = Remembered(news.trace_id, news.answer, news.length, conversation, news.answered_at)
         entry.repeats = news.repeats

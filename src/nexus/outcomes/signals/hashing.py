@@ -13,6 +13,7 @@ from nexus.outcomes.signals.messages import MAX_CHARS, MAX_MESSAGES, ChatMessage
 from nexus.outcomes.signals.words import stems, words
 
 DIGEST_BYTES = 16
+_SKETCH_BYTES = 8
 SKETCH_WORDS = 32
 """So many stems of a question are hashed for its sketch."""
 _OPEN = "<think>"
@@ -94,14 +95,14 @@ class Conversation(Struct, frozen=True, gc=False):
 
     `whole` covers all messages, `before_answer` those before the last assistant message, `before_question`
     those before the last user message (None where there is no such message). `turns` counts the assistant
-    messages. `question` is a sketch of the last user message, the hashes of its stems; it is empty in a
-    conversation's first turn, which nobody needs it for.
+    messages. `question` is a sketch of the last user message, the hashes of its stems as `sketch` packs them;
+    it is empty in a conversation's first turn, which nobody needs it for.
     """
 
     whole: bytes
     before_answer: bytes | None
     before_question: bytes | None
-    question: frozenset[int]
+    question: bytes
     turns: int
 
 
@@ -127,7 +128,7 @@ def hash_conversation(key: bytes, messages: Sequence[ChatMessage]) -> Conversati
             asked = text
         turns += message.role == "assistant"
         running.update(f"\0{message.role}\0{len(text)}\0{text}".encode("utf-8", "surrogatepass"))
-    question_stems = sketch(key, asked) if turns else frozenset()
+    question_stems = sketch(key, asked) if turns else b""
     return Conversation(running.digest(), before_answer, before_question, question_stems, turns)
 
 
@@ -141,15 +142,25 @@ def hash_answer(key: bytes, message: ChatMessage) -> tuple[bytes, int]:
     return hasher.digest(), hasher.length
 
 
-def sketch(key: bytes, text: str) -> frozenset[int]:
-    """64-bit keyed hashes of the stems of a text's words, of 32 stems at most."""
-    fresh = hashlib.blake2b(key=key, digest_size=8)  # a copy is cheaper than a new one with its key
+def sketch(key: bytes, text: str) -> bytes:
+    """64-bit keyed hashes of the stems of a text's words, of 32 stems at most: 8 bytes each, in order.
+
+    Thousands of them are kept, and as a set of numbers each would take ten times the memory.
+    """
+    fresh = hashlib.blake2b(
+        key=key, digest_size=_SKETCH_BYTES
+    )  # a copy is cheaper than a new one with its key
     hashes = []
     for stem in sorted(stems(words(text)))[:SKETCH_WORDS]:
         one = fresh.copy()
         one.update(stem.encode("utf-8", "surrogatepass"))
-        hashes.append(int.from_bytes(one.digest(), "big"))
-    return frozenset(hashes)
+        hashes.append(one.digest())
+    return b"".join(sorted(hashes))
+
+
+def hashes_of(packed: bytes) -> frozenset[int]:
+    """The hashes in a sketch."""
+    return frozenset(memoryview(packed).cast("Q"))
 
 
 def _last(messages: Sequence[ChatMessage], role: str) -> int:

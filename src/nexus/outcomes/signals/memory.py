@@ -1,15 +1,18 @@
 """The answers that the gateway gave lately, known by their hashes. Bounded in number and in time."""
 
-from collections import OrderedDict
+from itertools import islice
+
+from msgspec import Struct
 
 from nexus.outcomes.signals.hashing import Conversation
 
 MATCH_CHARS = 40
 """An answer shorter than this is matched only within its own conversation: "Yes." is given many times."""
 _SAME_ANSWER = 8
+_DROPPED_AT_ONCE = 32
 
 
-class Remembered:
+class Remembered(Struct, eq=False, gc=False):
     """One answer that was given. `answered_at` is monotonic seconds.
 
     `read`: what became of it has been looked at, or it can no longer be known. `length` counts the characters
@@ -17,29 +20,24 @@ class Remembered:
     answers given to the very same messages before it, since one that was followed.
     """
 
-    __slots__ = ("answer", "answered_at", "conversation", "followed", "length", "read", "repeats", "trace_id")
-
-    def __init__(
-        self, trace_id: str, answer: bytes, length: int, conversation: Conversation, answered_at: float
-    ) -> None:
-        self.trace_id = trace_id
-        self.answer = answer
-        self.length = length
-        self.conversation = conversation
-        self.answered_at = answered_at
-        self.read = False
-        self.followed = False
-        self.repeats = 0
+    trace_id: str
+    answer: bytes
+    length: int
+    conversation: Conversation
+    answered_at: float
+    read: bool = False
+    followed: bool = False
+    repeats: int = 0
 
 
 class AnswerMemory:
-    """Holds at most `capacity` answers (the oldest go first), each for `ttl_seconds`."""
+    """Holds at most `capacity` answers (the oldest go first, some at a time), each for `ttl_seconds`."""
 
     def __init__(self, capacity: int, ttl_seconds: float) -> None:
         self._capacity = capacity
         self._ttl = ttl_seconds
-        self._in_order: OrderedDict[str, Remembered] = OrderedDict()
-        self._by_answer: dict[bytes, list[Remembered]] = {}
+        self._in_order: dict[str, Remembered] = {}
+        self._by_answer: dict[bytes, tuple[Remembered, ...]] = {}
         self._by_whole: dict[bytes, Remembered] = {}
         self._by_opening: dict[bytes, Remembered] = {}
 
@@ -52,13 +50,11 @@ class AnswerMemory:
         if earlier is not None:
             self._unlink(earlier)
         self._expire(entry.answered_at)
-        while len(self._in_order) >= self._capacity:
-            self._drop_oldest()
+        if len(self._in_order) >= self._capacity:
+            self._drop_oldest(min(_DROPPED_AT_ONCE, 1 + self._capacity // 100))
         self._in_order[entry.trace_id] = entry
-        same = self._by_answer.setdefault(entry.answer, [])
-        same.append(entry)
-        if len(same) > _SAME_ANSWER:
-            del same[0]
+        same = self._by_answer.get(entry.answer, ())
+        self._by_answer[entry.answer] = (*same, entry)[-_SAME_ANSWER:]
         self._by_whole[entry.conversation.whole] = entry
         if entry.conversation.before_question is not None:
             self._by_opening[entry.conversation.before_question] = entry
@@ -100,21 +96,22 @@ class AnswerMemory:
         return entry if entry is not None and now - entry.answered_at <= self._ttl else None
 
     def _expire(self, now: float) -> None:
-        while self._in_order:
-            oldest = next(iter(self._in_order.values()))
-            if now - oldest.answered_at <= self._ttl:
-                return
-            self._drop_oldest()
+        oldest = next(iter(self._in_order.values()), None)
+        while oldest is not None and now - oldest.answered_at > self._ttl:
+            self._drop_oldest(1)
+            oldest = next(iter(self._in_order.values()), None)
 
-    def _drop_oldest(self) -> None:
-        self._unlink(self._in_order.popitem(last=False)[1])
+    def _drop_oldest(self, count: int) -> None:
+        # A dict is slow at finding its first key once many before it were deleted, so several go at a time.
+        for trace_id in list(islice(self._in_order, count)):
+            self._unlink(self._in_order.pop(trace_id))
 
     def _unlink(self, entry: Remembered) -> None:
-        same = self._by_answer.get(entry.answer)
-        if same is not None and entry in same:
-            same.remove(entry)
-            if not same:
-                del self._by_answer[entry.answer]
+        same = tuple(each for each in self._by_answer.get(entry.answer, ()) if each is not entry)
+        if same:
+            self._by_answer[entry.answer] = same
+        else:
+            self._by_answer.pop(entry.answer, None)
         conversation = entry.conversation
         if self._by_whole.get(conversation.whole) is entry:
             del self._by_whole[conversation.whole]

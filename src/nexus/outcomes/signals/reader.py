@@ -10,6 +10,7 @@ from nexus.outcomes.signals.hashing import (
     Conversation,
     hash_answer,
     hash_conversation,
+    hashes_of,
     new_key,
 )
 from nexus.outcomes.signals.kinds import FollowUp, classify
@@ -145,7 +146,7 @@ class SignalReader:
         entry = self._memory.after_opening(conversation.before_question, now)
         if entry is None:
             return None
-        before, after = entry.conversation.question, conversation.question
+        before, after = hashes_of(entry.conversation.question), hashes_of(conversation.question)
         if not held(before, after) or dice(before, after) < SAME_QUESTION:
             return None
         answer = next(message for message in reversed(messages) if message.role == "assistant")
