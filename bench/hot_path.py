@@ -15,6 +15,7 @@ import pstats
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from itertools import count
 from pathlib import Path
 from time import process_time
@@ -28,8 +29,8 @@ from nexus.app.gateway import Gateway
 from nexus.backends.prices import PriceList
 from nexus.config.load import load_config
 from nexus.core.clock import Clock, SystemClock
+from nexus.proxy.turn import Turn
 from nexus.proxy.upstream import UpstreamConnection, UpstreamPool
-from nexus.proxy.write_batch import WriteBatch
 from nexus.server.http import HttpConnection
 from nexus.telemetry.logging import set_up_logging
 
@@ -82,8 +83,12 @@ class MemoryTransport(asyncio.Transport):
         """Nothing to close."""
 
 
+CONNECTIONS = 16
+"""Client connections that ask at the same time: each turn of the loop has so many requests, as under load."""
+
+
 class Bench:
-    """One client connection and one upstream connection of a real gateway."""
+    """Some client connections of a real gateway, and as many upstream connections."""
 
     def __init__(self, folder: Path, settings: str = "", clock: Clock | None = None) -> None:
         loop = asyncio.get_running_loop()
@@ -92,39 +97,45 @@ class Bench:
         config = load_config(path, {"NEXUS_DATA_DIR": str(folder)}, {}, folder).config
         self.log = set_up_logging(config.logging, fd=os.open(folder / "log", os.O_CREAT | os.O_WRONLY))
         clock = clock or SystemClock()
-        pool = UpstreamPool(loop, WriteBatch(loop), clock, 5.0)
+        pool = UpstreamPool(loop, Turn(loop), clock, 5.0)
         backends = tuple(each.to_backend({}) for each in config.backends)
         self.gateway = Gateway(
             config, backends, clock=clock, pool=pool, prices=PriceList(clock), process_log=self.log
         )
         target = self.gateway.forwarder.context.target(backends[0])
-        self._upstream = UpstreamConnection(pool, target.origin)
-        self._upstream.connection_made(MemoryTransport(self._answer))
-        pool.release(self._upstream)
-        self._client = HttpConnection(self.gateway.edge)
-        self._client.connection_made(MemoryTransport(self._answered))
-        self._left = 0
+        for _ in range(CONNECTIONS):
+            upstream = UpstreamConnection(pool, target.origin)
+            upstream.connection_made(MemoryTransport(partial(self._answer, upstream)))
+            pool.release(upstream)
+        self._clients = [HttpConnection(self.gateway.edge) for _ in range(CONNECTIONS)]
+        for client in self._clients:
+            client.connection_made(MemoryTransport(partial(self._answered, client)))
+        self._unasked = self._unanswered = 0
         self._done = loop.create_future()
         self._loop = loop
 
     async def run(self, requests: int) -> None:
-        """So many requests, one after the other."""
-        self._left = requests
+        """So many requests, each connection's one after the other."""
+        self._unanswered = requests
+        self._unasked = max(0, requests - len(self._clients))
         self._done = self._loop.create_future()
-        self._client.data_received(REQUEST)
+        for client in self._clients[:requests]:
+            client.data_received(REQUEST)
         await self._done
+        self.gateway.forwarder.context.recording.tell()
 
-    def _answer(self, _: bytes) -> None:
-        self._loop.call_soon(self._upstream.data_received, UPSTREAM_ANSWER)
+    def _answer(self, upstream: UpstreamConnection, _: bytes) -> None:
+        self._loop.call_soon(upstream.data_received, UPSTREAM_ANSWER)
 
-    def _answered(self, data: bytes) -> None:
+    def _answered(self, client: HttpConnection, data: bytes) -> None:
         if not data.startswith(b"HTTP/1.1 200 "):
             self._done.set_exception(RuntimeError(data[:500].decode("latin-1")))
             return
-        self._left -= 1
-        if self._left:
-            self._loop.call_soon(self._client.data_received, REQUEST)
-        else:
+        self._unanswered -= 1
+        if self._unasked:
+            self._unasked -= 1
+            self._loop.call_soon(client.data_received, REQUEST)
+        elif not self._unanswered:
             self._done.set_result(None)
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nexus.proxy.write_batch import WriteBatch
+from nexus.proxy.turn import Turn
 from nexus.server.edge import ClientConnection, EdgeContext, EdgeLimits, Incoming
 from nexus.server.http import HttpConnection
 from nexus.server.trace import TraceIds
@@ -75,7 +75,7 @@ class Edge:
         self._seen: list[Seen] = []
         self._context = EdgeContext(
             clock=ManualClock(),
-            batch=WriteBatch(self.loop),
+            turn=Turn(self.loop),
             limits=EdgeLimits(MAX_BODY, 10.0, 60.0),
             posts={},
             control=self._handle,

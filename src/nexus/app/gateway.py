@@ -256,7 +256,7 @@ class Gateway:
                 record_affinity(self._affinity),
                 *((self.outcomes.record_request,) if self.outcomes is not None else ()),
             ),
-            self._pool.batch.then,
+            self._pool.turn.then,
         )
 
     def _edge(self) -> EdgeContext:
@@ -291,7 +291,7 @@ class Gateway:
         )
         return EdgeContext(
             clock=self._clock,
-            batch=self._pool.batch,
+            turn=self._pool.turn,
             limits=EdgeLimits(
                 server.max_body_bytes, server.header_timeout_seconds, server.body_timeout_seconds
             ),

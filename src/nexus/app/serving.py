@@ -19,8 +19,8 @@ from nexus.core.backend import Backend
 from nexus.core.clock import SystemClock
 from nexus.dialects.table import dialect_for
 from nexus.proxy.fetch import PoolFetch
+from nexus.proxy.turn import Turn
 from nexus.proxy.upstream import UpstreamPool
-from nexus.proxy.write_batch import WriteBatch
 from nexus.server.banner import banner
 from nexus.server.service import Periodic
 from nexus.telemetry.logging import ProcessLog, set_up_logging
@@ -50,8 +50,8 @@ async def _serve(loaded: LoadedConfig, process_log: ProcessLog) -> None:
     config = loaded.config
     clock = SystemClock()
     loop = asyncio.get_running_loop()
-    batch = WriteBatch(loop)
-    pool = UpstreamPool(loop, batch, clock, config.timeouts.connect_seconds)
+    turn = Turn(loop)
+    pool = UpstreamPool(loop, turn, clock, config.timeouts.connect_seconds)
     fetch = PoolFetch(pool)
     prices = PriceList(clock)
     backends = await find_backends(config, fetch, prices)

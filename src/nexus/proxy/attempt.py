@@ -31,8 +31,7 @@ class Attempt:
     """Follows one upstream call from its sending to its end.
 
     It tells its exchange one of: a whole answer, the start and pieces of a stream, or a failure before
-    anything was let through. Exactly one `AttemptOutcome` is recorded, however it ends. `answer` collects
-    what is said, where somebody listens.
+    anything was let through. Exactly one `AttemptOutcome` is recorded. `answer` collects what is said.
     """
 
     __slots__ = (
@@ -93,9 +92,7 @@ class Attempt:
         stream = request.needs.stream
         self._decoder = self.target.dialect.decoder(request.surface, stream=stream)
         self.started_at = shared.clock.monotonic()
-        seconds = shared.timeouts.first_token_seconds
-        if not stream:
-            seconds *= _WHOLE_ANSWER_FACTOR
+        seconds = shared.timeouts.first_token_seconds * (1.0 if stream else _WHOLE_ANSWER_FACTOR)
         self.deadline, self.deadline_kind = self.started_at + seconds, _FIRST_TOKEN_TIMEOUT
         if exchange.total_deadline < self.deadline:
             self._set_deadline(exchange.total_deadline, FailureKind.TOTAL_TIMEOUT)
@@ -151,12 +148,14 @@ class Attempt:
         # Before a stream's first event only the first-token deadline counts: comments are no answer.
         if self.committed or (self._monitor is None and self._first_byte_at is not None):
             shared = self.exchange.shared
-            now = shared.clock.monotonic()
-            self._set_deadline(now + shared.timeouts.stream_idle_seconds, _IDLE_TIMEOUT)
+            until = shared.clock.monotonic() + shared.timeouts.stream_idle_seconds
+            self._set_deadline(until, _IDLE_TIMEOUT)
 
     def on_end(self) -> None:
         """The upstream's answer is complete."""
-        if self._failing is not None:
+        if self._recorded:
+            pass  # it was given up in the moment before this
+        elif self._failing is not None:
             self._end_failed_status()
         elif self._monitor is not None:
             self._end_stream(self._monitor)
@@ -206,8 +205,7 @@ class Attempt:
     def resume(self) -> None:
         """The client has caught up. The silence while it had not is not the upstream's."""
         shared = self.exchange.shared
-        now = shared.clock.monotonic()
-        self._set_deadline(now + shared.timeouts.stream_idle_seconds, FailureKind.IDLE_TIMEOUT)
+        self._set_deadline(shared.clock.monotonic() + shared.timeouts.stream_idle_seconds, _IDLE_TIMEOUT)
         if self._call is not None:
             self._call.resume()
 

@@ -17,7 +17,7 @@ from nexus.core.clock import Clock
 from nexus.core.outcome import FailureKind
 from nexus.proxy.calling import CallHandler
 from nexus.proxy.origin import Origin
-from nexus.proxy.write_batch import WriteBatch
+from nexus.proxy.turn import Turn
 
 _FIRST_FINAL = 200
 _MAX_HEAD_BYTES = 65536
@@ -113,7 +113,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.call = call
         call.connection = self
         self.answered = False
-        self.pool.batch.add(self)
+        self.pool.turn.write(self.flush)
 
     def flush(self) -> None:
         """Send the request of the call, unless it was given up within the same turn of the loop."""
@@ -225,7 +225,7 @@ class UpstreamConnection(asyncio.Protocol):
             self.pool.release(self)
         else:
             self.close()
-        call.handler.on_end()
+        self.pool.turn.answered(call.handler.on_end)
 
     def _drop_unasked(self) -> None:
         """End the connection; a call that had just got it, and is not sent yet, goes out on a fresh one."""
@@ -258,7 +258,7 @@ class UpstreamPool:
 
     Args:
         loop: the running event loop.
-        batch: sends what is written.
+        turn: sends what is written.
         clock: for the age of idle connections.
         connect_seconds: bound on opening a connection, name look-up and TLS included.
         tls: makes the TLS context, on first use; tests pass one that trusts their own certificate.
@@ -267,7 +267,7 @@ class UpstreamPool:
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        batch: WriteBatch,
+        turn: Turn,
         clock: Clock,
         connect_seconds: float,
         tls: Callable[[], ssl.SSLContext] = ssl.create_default_context,
@@ -275,7 +275,7 @@ class UpstreamPool:
         self.open_connections = 0
         self.connect_seconds = connect_seconds
         self._loop = loop
-        self.batch = batch
+        self.turn = turn
         self._clock = clock
         self._make_tls = tls
         self._tls: ssl.SSLContext | None = None

@@ -12,7 +12,7 @@ from nexus.core.clock import Clock
 from nexus.core.errors import ErrorContext, ErrorReply, ErrorType, error_reply
 from nexus.proxy.downstream import Downstream, Upflow
 from nexus.proxy.headers import header_text
-from nexus.proxy.write_batch import WriteBatch
+from nexus.proxy.turn import Turn
 from nexus.server.trace import TraceIds
 
 _MAX_REQUEST_ID = 128
@@ -98,7 +98,7 @@ class EdgeContext:
 
     Args:
         clock: for deadlines.
-        batch: sends what is written.
+        turn: takes up what arrived, and sends what is written.
         limits: bounds on heads, bodies and their duration.
         posts: handlers of the inference paths, by path; only POST is allowed there.
         control: the handler of every other path.
@@ -113,7 +113,7 @@ class EdgeContext:
         self,
         *,
         clock: Clock,
-        batch: WriteBatch,
+        turn: Turn,
         limits: EdgeLimits,
         posts: Mapping[bytes, Handler],
         control: Handler,
@@ -122,7 +122,7 @@ class EdgeContext:
         trace_ids: TraceIds,
     ) -> None:
         self.clock = clock
-        self.batch = batch
+        self.turn = turn
         self.limits = limits
         self.posts = posts
         self.control = control
@@ -144,6 +144,18 @@ class EdgeContext:
         self.later = now + TICK_SECONDS
         for connection in [each for each in self.connections if each.deadline <= now]:
             connection.expire()
+
+    def dispatch(self, connection: ClientConnection, incoming: Incoming) -> None:
+        """Hand a request to whoever answers its path."""
+        if self.asks_for_key and not self.authorized(incoming):
+            self.refuse_without_key(connection)
+            return
+        handler = self.posts.get(incoming.path, self.control)
+        if handler is not self.control and incoming.method != b"POST":
+            message = f"{incoming.path.decode('latin-1')} takes POST only."
+            self.refuse(connection, 405, "method_not_allowed", message, extra="Allow: POST\r\n")
+            return
+        handler(self, connection, incoming)
 
     def authorized(self, incoming: Incoming) -> bool:
         """Whether the request carries one of the gateway's keys, or its path needs none."""

@@ -189,7 +189,7 @@ class HttpConnection(asyncio.Protocol):
             return
         reading.body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         if self.incoming is None:
-            self._handle(reading)
+            self._accept(reading)
         elif len(self._waiting) < _MAX_PIPELINED:
             self._waiting.append(reading)
             self.transport.pause_reading()
@@ -250,6 +250,18 @@ class HttpConnection(asyncio.Protocol):
 
     # --- used by handlers and by the context
 
+    def take_up(self) -> None:
+        """Begin to answer the request that has arrived, unless the connection ended in the meantime."""
+        incoming = self.incoming
+        if incoming is None or self._closing:
+            return
+        try:
+            self._context.dispatch(self, incoming)
+        except Exception:  # noqa: BLE001  # reason: a fault of ours must not leave the client without an answer
+            _log.exception("answering %s failed", incoming.path.decode("latin-1"))
+            if self.incoming is incoming and not self._out:
+                self._context.refuse_for_fault(self)
+
     def serve_with(self, upflow: Upflow) -> None:
         """Whom to tell of a slow or vanished client, until the answer is complete."""
         self._upflow = upflow
@@ -286,30 +298,14 @@ class HttpConnection(asyncio.Protocol):
 
     def _send(self, data: bytes) -> None:
         if not self._out:
-            self._context.batch.add(self)
+            self._context.turn.write(self.flush)
         self._out.append(data)
 
-    def _handle(self, incoming: Incoming) -> None:
-        context = self._context
+    def _accept(self, incoming: Incoming) -> None:
         self.incoming = incoming
         self.deadline = _NEVER
-        incoming.received_at = context.clock.monotonic()
-        if context.asks_for_key and not context.authorized(incoming):
-            context.refuse_without_key(self)
-            return
-        handler = context.posts.get(incoming.path, context.control)
-        if handler is not context.control and incoming.method != b"POST":
-            path = incoming.path.decode("latin-1")
-            context.refuse(
-                self, 405, "method_not_allowed", f"{path} takes POST only.", extra="Allow: POST\r\n"
-            )
-            return
-        try:
-            handler(context, self, incoming)
-        except Exception:  # noqa: BLE001  # reason: a fault of ours must not leave the client without an answer
-            _log.exception("answering %s failed", incoming.path.decode("latin-1"))
-            if self.incoming is incoming and not self._out:
-                context.refuse_for_fault(self)
+        incoming.received_at = self._context.clock.monotonic()
+        self._context.turn.asked(self.take_up)
 
     def _done(self, *, keep: bool) -> None:
         """The answer is written: go on to the next request or close."""
@@ -339,7 +335,7 @@ class HttpConnection(asyncio.Protocol):
         incoming = self._waiting.popleft()
         if not self._waiting:
             self.transport.resume_reading()
-        self._handle(incoming)
+        self._accept(incoming)
 
     def _refuse_large_head(self) -> None:
         message = f"The request's head exceeds {_MAX_HEAD_BYTES} bytes."

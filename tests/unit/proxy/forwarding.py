@@ -30,9 +30,9 @@ from nexus.proxy.fast_path import FastPath
 from nexus.proxy.forward import Forwarder
 from nexus.proxy.recording import Recording
 from nexus.proxy.retry_budget import RetryBudget
+from nexus.proxy.turn import Turn
 from nexus.proxy.upstream import UpstreamPool
 from nexus.proxy.waiting_room import WaitingRoom
-from nexus.proxy.write_batch import WriteBatch
 from nexus.quality import QualityMetricsStore
 from nexus.quality.guard import GuardRules
 from nexus.quality.learner import AttemptLearner
@@ -112,7 +112,7 @@ class Rig:
             self.fleet, breaker=CircuitBreakerConfig(), rules=GuardRules(), clock=self.clock, rng=rng
         )
         self.path.equip()
-        self.pool = UpstreamPool(loop, WriteBatch(loop), self.clock, connect_seconds=5.0)
+        self.pool = UpstreamPool(loop, Turn(loop), self.clock, connect_seconds=5.0)
         self.queue = WaitingRoom(max_size=queue_size, max_wait_seconds=30.0, clock=self.clock)
         self.retries = RetryBudget(retry, rng)
         self.attempts: list[AttemptOutcome] = []

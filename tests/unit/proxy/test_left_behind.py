@@ -10,8 +10,8 @@ import uvloop
 
 from nexus.backends.fetch import FetchError
 from nexus.proxy.fetch import PoolFetch
+from nexus.proxy.turn import Turn
 from nexus.proxy.upstream import UpstreamPool
-from nexus.proxy.write_batch import WriteBatch
 from nexus.testing import FaultyBackend, ManualClock
 from tests.unit.server.edge_harness import edge
 
@@ -58,7 +58,7 @@ def test_upstream_connections_and_failed_fetches_leave_nothing():
 async def fetch_and_fail() -> None:
     loop = asyncio.get_running_loop()
     with FaultyBackend() as backend:
-        pool = UpstreamPool(loop, WriteBatch(loop), ManualClock(), connect_seconds=5.0)
+        pool = UpstreamPool(loop, Turn(loop), ManualClock(), connect_seconds=5.0)
         fetch = PoolFetch(pool)
         before = alive()
         for _ in range(2):

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 
 from nexus.proxy.downstream import Upflow
-from nexus.proxy.write_batch import WriteBatch
+from nexus.proxy.turn import Turn
 from nexus.server.edge import ClientConnection, EdgeContext, EdgeLimits, Incoming, Unrouted
 from nexus.server.http import HttpConnection
 from nexus.server.trace import TraceIds
@@ -44,7 +44,7 @@ class Harness:
         self.upflow = Recorder()
         self.context = EdgeContext(
             clock=self.clock,
-            batch=WriteBatch(asyncio.get_running_loop()),
+            turn=Turn(asyncio.get_running_loop()),
             limits=EdgeLimits(max_body_bytes, 10.0, 60.0),
             posts={b"/v1/chat/completions": self._handle},
             control=self._control,

@@ -44,8 +44,8 @@ from nexus.core.backend import Backend
 from nexus.core.clock import SystemClock
 from nexus.core.errors import NexusError
 from nexus.proxy.fetch import PoolFetch
+from nexus.proxy.turn import Turn
 from nexus.proxy.upstream import UpstreamPool
-from nexus.proxy.write_batch import WriteBatch
 from nexus.server.service import Periodic
 from nexus.telemetry.logging import ProcessLog, set_up_logging
 
@@ -128,8 +128,8 @@ class _Worker:
         self._link = link
         self._clock = SystemClock()
         loop = asyncio.get_running_loop()
-        batch = WriteBatch(loop)
-        self._pool = UpstreamPool(loop, batch, self._clock, self._config.timeouts.connect_seconds)
+        turn = Turn(loop)
+        self._pool = UpstreamPool(loop, turn, self._clock, self._config.timeouts.connect_seconds)
         self._fetch = PoolFetch(self._pool)
         self._prices = PriceList(self._clock)
         self._asker = Asker(welcome.index, link.send)

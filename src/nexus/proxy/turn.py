@@ -1,0 +1,84 @@
+"""The order of work in one turn of the event loop: read all, take up what has arrived, write, keep the books.
+
+Writing to a socket wakes whoever waits at its other end, and that is the most expensive thing a proxy does.
+Sent together, the first write wakes the other side and the rest find it awake; and what one connection writes
+in several pieces goes out as one. For the rest, work of one kind in a row finds its code and its tables in
+the processor's caches; `docs/performance.md` says what that is worth.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+_log = logging.getLogger("nexus.proxy")
+
+Step = Callable[[], None]
+
+
+class Turn:
+    """Collects the work of one turn of the loop, and does it when all that could be read has been read.
+
+    A step that raises is logged; the others are done all the same.
+    """
+
+    __slots__ = ("_answers", "_books", "_due", "_loop", "_requests", "_writes")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._due = False
+        self._answers: list[Step] = []
+        self._requests: list[Step] = []
+        self._writes: list[Step] = []
+        self._books: list[Step] = []
+
+    def answered(self, step: Step) -> None:
+        """Take an upstream's answer up with `step` once everything is read."""
+        self._answers.append(step)
+        if not self._due:
+            self._schedule()
+
+    def asked(self, step: Step) -> None:
+        """Take a client's request up with `step`, after the answers."""
+        self._requests.append(step)
+        if not self._due:
+            self._schedule()
+
+    def write(self, step: Step) -> None:
+        """Send what was written with `step`, after both."""
+        self._writes.append(step)
+        if not self._due:
+            self._schedule()
+
+    def then(self, step: Step) -> None:
+        """Call `step` when the writes are on their way."""
+        self._books.append(step)
+        if not self._due:
+            self._schedule()
+
+    def _schedule(self) -> None:
+        self._due = True
+        self._loop.call_soon(self._work)
+
+    def _work(self) -> None:
+        answers, self._answers = self._answers, []
+        _do(answers)
+        requests, self._requests = self._requests, []
+        _do(requests)
+        # From here on whatever is added is for the next time.
+        self._due = False
+        if self._answers or self._requests:
+            self._schedule()
+        writes, self._writes = self._writes, []
+        books, self._books = self._books, []
+        for step in books:
+            # Not at once: the loop sends what was written when it has called all that waits to be called now.
+            self._loop.call_soon(step)
+        _do(writes)
+
+
+def _do(steps: list[Step]) -> None:
+    for step in steps:
+        try:
+            step()
+        except Exception:  # noqa: BLE001  # reason: a fault of ours with one request must not cost the others theirs
+            _log.exception("going on with a request failed")
