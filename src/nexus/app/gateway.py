@@ -22,7 +22,7 @@ from nexus.core.clock import Clock
 from nexus.core.learned import ExpectedTimeSettings
 from nexus.core.request import Request
 from nexus.dialects.table import dialect_for
-from nexus.proxy.context import ProxyContext
+from nexus.proxy.context import AttemptWatch, ProxyContext
 from nexus.proxy.fast_path import FastPath
 from nexus.proxy.fetch import PoolFetch
 from nexus.proxy.forward import Forwarder
@@ -103,6 +103,7 @@ class Gateway:
         self._tuning = tuning = ExpectedTimeSettings()
         self.learner = AttemptLearner(tuning)
         self._learning = Learning(self.learner, self.fleet, clock)
+        self._watch = self._watching()
         self.fast_path = self._fast_path(rng)
         self._prober = Prober(self.fleet, self.fast_path, pool, clock, lambda each: dialect_for(each.type))
         self.recovery = self._recovery(rng)
@@ -234,15 +235,19 @@ class Gateway:
                 queue=self.queue,
                 patience=FirstTokenPatience(self.store, self._tuning),
                 forward_authorization=not config.server.api_keys_env,
-                watch=self.learner,
+                watch=self._watch,
                 recording=self._recording(),
                 listener=self.outcomes.conversations if self.outcomes is not None else None,
             )
         )
 
+    def _watching(self) -> AttemptWatch:
+        """Who is told of attempts from their start to their end."""
+        return self.learner
+
     def _recording(self) -> Recording:
         return Recording(
-            self.learner,
+            self._watch,
             (
                 self.counters.record_attempt,
                 record_quality(self.store),

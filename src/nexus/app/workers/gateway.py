@@ -69,8 +69,6 @@ class WorkerGateway(Gateway):
             process_log=process_log,
             elsewhere=elsewhere,
         )
-        self.log = AttemptLog(self.learner)
-        self.forwarder.context.watch = self.log
         self.book = CountsBook(self.counters, self.stages)
 
         self._history.writes = leads
@@ -100,6 +98,10 @@ class WorkerGateway(Gateway):
             super()._forgive(backend_id, model)
             view.live.gates.pop(model, None)
             self.fleet.publish()
+
+    def _watching(self) -> AttemptLog:
+        self.log = AttemptLog(self.learner)
+        return self.log
 
     def _tracked(self, config: Config) -> Outcomes:
         self.shared = SharedOutcomes(config, self._clock, key=self._key, receivers=(self.choosing.receive,))
