@@ -19,7 +19,7 @@ from nexus.server.service import Periodic
 _log = logging.getLogger("nexus.outcomes.signals")
 _READ_SECONDS = 0.05
 _SLICE_SECONDS = 0.005
-_CAPACITY = 1024
+_CAPACITY = 512
 
 Resolve = Callable[[str, InferredOutcome, str], SignalResult]
 """Applies an outcome to a call: trace id, outcome, name of the signal."""

@@ -15,6 +15,7 @@ from nexus.ledger.store import LedgerError, LedgerStore
 _LOG = logging.getLogger("nexus.ledger")
 BUFFER_ENTRIES = 5_000
 _PRUNE_SHARE = 100
+_EARLY_SHARE = 4
 
 
 class LedgerFigures(Struct, frozen=True):
@@ -39,8 +40,8 @@ class LedgerWriter:
 
     The store is opened by the first flush and opened anew after a failure, so a disk or a server that comes
     back is used again by itself. A failed flush keeps its receipts for the next one; each is stored once. Of
-    more than `capacity` waiting receipts the oldest are dropped and counted. A buffer that is half full is
-    flushed early. After about every hundredth part of `max_entries` the store is pruned to that number.
+    more than `capacity` waiting receipts the oldest are dropped and counted. A buffer that is a quarter full
+    is flushed early. After about every hundredth part of `max_entries` the store is pruned to that number.
 
     `start` and `stop` frame the life in an event loop; `offer` is then for that loop's thread. Who has more
     receipts to offer at once than there is room for awaits `flush_async` in between. Without a loop, `offer`,
@@ -70,7 +71,7 @@ class LedgerWriter:
         self._interval = flush_interval_seconds
         self._max_entries = max_entries
         self._capacity = capacity
-        self._early = max(1, capacity // 2)
+        self._early = max(1, capacity // _EARLY_SHARE)
         self._warn = warn
         self._waiting: deque[LedgerEntry] = deque()
         self._nearly_full = asyncio.Event()
@@ -145,6 +146,8 @@ class LedgerWriter:
 
     async def _until_due(self) -> None:
         """Wait for the interval to pass, or for the buffer to fill up."""
+        if len(self._waiting) >= self._early and not self._last_error:
+            return  # that much came during the flush before
         self._nearly_full.clear()
         pauses = (
             asyncio.ensure_future(self._clock.sleep_async(self._interval)),

@@ -85,10 +85,11 @@ class HourSketch:
 
     def __init__(self) -> None:
         self._slices: dict[int, LogSketch] = {}
+        # Both are made when something is counted: a backend seldom gives streams and whole answers.
+        self._current: LogSketch | None = None
         # The sum of `_slices`, so that a quantile does not have to add them up.
-        self._closed = LogSketch()
-        self._current = LogSketch()
-        self._counts = self._current.counts
+        self._closed: LogSketch | None = None
+        self._counts: array[int] = array(_COUNT)
         self._number = 0
         self._slice_end = -math.inf
 
@@ -104,21 +105,30 @@ class HourSketch:
 
     def quantile(self, q: float, now: float) -> float | None:
         """Like `LogSketch.quantile`, of the last hour."""
+        if self._current is None:
+            return None
         if now >= self._slice_end:
             self._move(now)
         merged = LogSketch()
-        merged.merge(self._closed)
-        merged.merge(self._current)
+        for part in (self._closed, self._current):
+            if part is not None:
+                merged.merge(part)
         return merged.quantile(q)
 
     def _move(self, now: float) -> None:
-        if any(self._current.counts):
-            self._slices[self._number] = self._current
-            self._closed.merge(self._current)
-            self._current = LogSketch()
-            self._counts = self._current.counts
+        current, closed = self._current, self._closed
+        if current is not None and any(current.counts):
+            if closed is None:
+                closed = self._closed = LogSketch()
+            closed.merge(current)
+            self._slices[self._number] = current
+            current = None
+        if current is None:
+            current = self._current = LogSketch()
+            self._counts = current.counts
         number = int(now // SLICE_SECONDS)
-        for old in [old for old in self._slices if old <= number - SLICES]:
-            self._closed.subtract(self._slices.pop(old))
+        if closed is not None:
+            for old in [old for old in self._slices if old <= number - SLICES]:
+                closed.subtract(self._slices.pop(old))
         self._number = number
         self._slice_end = (number + 1) * SLICE_SECONDS

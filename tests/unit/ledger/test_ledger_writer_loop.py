@@ -147,14 +147,31 @@ async def test_it_flushes_every_interval(make, shop, clock):
     await writer.stop()
 
 
-async def test_a_buffer_that_is_half_full_is_flushed_early(make, shop, clock):
-    writer = make(capacity=10, flush_interval_seconds=3600)
+async def test_a_buffer_that_is_a_quarter_full_is_flushed_early(make, shop, clock):
+    writer = make(capacity=20, flush_interval_seconds=3600)
     writer.start()
     for start in (0, 5):
         await clock.until_waiting()
-        offer(writer, receipts(5, start=start))
+        offer(writer, receipts(4, start=start))
+        await asyncio.sleep(0)
+        assert writer.figures().pending == 4
+        offer(writer, [receipt(start + 4)])
         await until(lambda: not writer.figures().pending)
     assert shop.ledger.read() == receipts(10)
+    await writer.stop()
+
+
+async def test_what_fills_the_buffer_during_a_flush_is_flushed_right_after_it(make, shop, clock):
+    writer = make(capacity=20, flush_interval_seconds=3600)
+    slow = shop.ledger = SlowLedger()
+    writer.start()
+    await clock.until_waiting()
+    offer(writer, receipts(5))
+    await asyncio.to_thread(slow.entered.wait, 10)
+    offer(writer, receipts(10, start=5))
+    slow.go_on.set()
+    await until(lambda: not writer.figures().pending)
+    assert slow.read() == receipts(15)
     await writer.stop()
 
 
