@@ -1,19 +1,14 @@
 """The answers given lately are remembered within bounds."""
 
-from nexus.outcomes.signals.hashing import Conversation
 from nexus.outcomes.signals.memory import MATCH_CHARS, AnswerMemory, Remembered
 
 LONG = MATCH_CHARS
 
 
-def conversation(whole: bytes, before_question: bytes | None = None) -> Conversation:
-    return Conversation(whole, None, before_question, b"", 0)
-
-
 def entry(
     trace: str, answer: bytes = b"a", at: float = 0.0, whole: bytes = b"w", opening: bytes | None = None
 ) -> Remembered:
-    return Remembered(trace, answer, LONG, conversation(whole, opening), at)
+    return Remembered(trace, answer, LONG, whole, opening, b"", at)
 
 
 def test_an_answer_is_found_by_its_hash():

@@ -3,6 +3,7 @@
 import asyncio
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from nexus.app.outcomes import Outcomes
 from nexus.config.model import Config
@@ -20,21 +21,6 @@ _MOST_RECEIPTS = 500
 _MOST_EXPIRED = 25
 
 
-class AnswerNews(Struct, frozen=True, array_like=True, gc=False):
-    """An answer to be known again: hashes, as in `Remembered` and `Conversation`, never text."""
-
-    trace_id: str
-    answer: bytes
-    length: int
-    whole: bytes
-    before_answer: bytes | None
-    before_question: bytes | None
-    question: bytes
-    turns: int
-    answered_at: float
-    repeats: int
-
-
 class SignalNews(Struct, frozen=True, array_like=True, gc=False):
     """What a follow-up said of an answer that another worker gave."""
 
@@ -44,9 +30,12 @@ class SignalNews(Struct, frozen=True, array_like=True, gc=False):
 
 
 class OutcomeNews(Struct, array_like=True, gc=False):
-    """One worker's answers, signals for others, receipts to learn from, and calls of others followed up."""
+    """One worker's answers, signals for others, receipts to learn from, and calls of others followed up.
 
-    answers: list[AnswerNews] = []
+    Answers are hashes, never text.
+    """
+
+    answers: list[Remembered] = []
     signals: list[SignalNews] = []
     receipts: list[LedgerEntry] = []
     followed: list[str] = []
@@ -66,7 +55,7 @@ class SharedReader(SignalReader):
 
     def __init__(self, key: bytes) -> None:
         super().__init__(key=key)
-        self.told: list[AnswerNews] = []
+        self.told: list[Remembered] = []
 
     def remember(self, trace_id: str, answer: AnswerHasher, conversation: Conversation, now: float) -> None:
         """An answer is complete: know it again, and tell the others."""
@@ -74,29 +63,11 @@ class SharedReader(SignalReader):
         entry = self._memory.to_same_messages(conversation.whole, now)
         if entry is None or entry.trace_id != trace_id or len(self.told) >= _MOST_ANSWERS:
             return
-        self.told.append(
-            AnswerNews(
-                trace_id,
-                entry.answer,
-                entry.length,
-                conversation.whole,
-                conversation.before_answer,
-                conversation.before_question,
-                conversation.question,
-                conversation.turns,
-                now,
-                entry.repeats,
-            )
-        )
+        self.told.append(entry)
 
-    def hear(self, news: AnswerNews) -> None:
+    def hear(self, answer: Remembered) -> None:
         """Know an answer of another worker again."""
-        conversation = Conversation(
-            news.whole, news.before_answer, news.before_question, news.question, news.turns
-        )
-        entry = Remembered(news.trace_id, news.answer, news.length, conversation, news.answered_at)
-        entry.repeats = news.repeats
-        self._memory.add(entry)
+        self._memory.add(replace(answer, read=False, followed=False))
 
 
 class SharedOutcomes(Outcomes):

@@ -4,26 +4,28 @@ from itertools import islice
 
 from msgspec import Struct
 
-from nexus.outcomes.signals.hashing import Conversation
-
 MATCH_CHARS = 40
 """An answer shorter than this is matched only within its own conversation: "Yes." is given many times."""
 _SAME_ANSWER = 8
 _DROPPED_AT_ONCE = 32
 
 
-class Remembered(Struct, eq=False, gc=False):
+class Remembered(Struct, eq=False, gc=False, array_like=True):
     """One answer that was given. `answered_at` is monotonic seconds.
 
-    `read`: what became of it has been looked at, or it can no longer be known. `length` counts the characters
-    of its content that were hashed. `followed`: the conversation went on after it. `repeats` counts the
-    answers given to the very same messages before it, since one that was followed.
+    `whole`, `opening` and `question` are `whole`, `before_question` and `question` of its `Conversation`: later
+    requests are compared with them. `length` counts the characters of its content that were hashed. `read`:
+    what became of it has been looked at, or it can no longer be known. `followed`: the conversation went on
+    after it. `repeats` counts the answers given to the very same messages before it, since one that was
+    followed.
     """
 
     trace_id: str
     answer: bytes
     length: int
-    conversation: Conversation
+    whole: bytes
+    opening: bytes | None
+    question: bytes
     answered_at: float
     read: bool = False
     followed: bool = False
@@ -54,10 +56,16 @@ class AnswerMemory:
             self._drop_oldest(min(_DROPPED_AT_ONCE, 1 + self._capacity // 100))
         self._in_order[entry.trace_id] = entry
         same = self._by_answer.get(entry.answer, ())
+        twin = self._by_whole.get(entry.whole)
+        start = None if entry.opening is None else self._by_opening.get(entry.opening)
+        # Many are alike or begin alike: one object for all equal hashes.
+        entry.answer = same[-1].answer if same else entry.answer
+        entry.whole = entry.whole if twin is None else twin.whole
+        entry.opening = entry.opening if start is None else start.opening
         self._by_answer[entry.answer] = (*same, entry)[-_SAME_ANSWER:]
-        self._by_whole[entry.conversation.whole] = entry
-        if entry.conversation.before_question is not None:
-            self._by_opening[entry.conversation.before_question] = entry
+        self._by_whole[entry.whole] = entry
+        if entry.opening is not None:
+            self._by_opening[entry.opening] = entry
 
     def given(
         self,
@@ -78,7 +86,7 @@ class AnswerMemory:
         fresh = [entry for entry in same if now - entry.answered_at <= self._ttl]
         if before_answer is not None:
             for entry in reversed(fresh):
-                if entry.conversation.whole == before_answer:
+                if entry.whole == before_answer:
                     return entry
         if len(fresh) == 1 and (length >= MATCH_CHARS or called_tools):
             return fresh[0]
@@ -112,9 +120,7 @@ class AnswerMemory:
             self._by_answer[entry.answer] = same
         else:
             self._by_answer.pop(entry.answer, None)
-        conversation = entry.conversation
-        if self._by_whole.get(conversation.whole) is entry:
-            del self._by_whole[conversation.whole]
-        opening = conversation.before_question
-        if opening is not None and self._by_opening.get(opening) is entry:
-            del self._by_opening[opening]
+        if self._by_whole.get(entry.whole) is entry:
+            del self._by_whole[entry.whole]
+        if entry.opening is not None and self._by_opening.get(entry.opening) is entry:
+            del self._by_opening[entry.opening]

@@ -111,7 +111,10 @@ class SignalReader:
         digest = answer.digest()
         if not digest:
             return
-        entry = Remembered(trace_id, digest, answer.length, conversation, now)
+        asked = conversation
+        entry = Remembered(
+            trace_id, digest, answer.length, asked.whole, asked.before_question, asked.question, now
+        )
         before = self._memory.to_same_messages(conversation.whole, now)
         recent = before is not None and now - before.answered_at <= REGENERATE_SECONDS
         if before is not None and recent and not before.followed:
@@ -146,7 +149,7 @@ class SignalReader:
         entry = self._memory.after_opening(conversation.before_question, now)
         if entry is None:
             return None
-        before, after = hashes_of(entry.conversation.question), hashes_of(conversation.question)
+        before, after = hashes_of(entry.question), hashes_of(conversation.question)
         if not held(before, after) or dice(before, after) < SAME_QUESTION:
             return None
         answer = next(message for message in reversed(messages) if message.role == "assistant")
