@@ -13,11 +13,11 @@ _DROPPED_AT_ONCE = 32
 class Remembered(Struct, eq=False, gc=False, array_like=True):
     """One answer that was given. `answered_at` is monotonic seconds.
 
-    `whole`, `opening` and `question` are `whole`, `before_question` and `question` of its `Conversation`: later
-    requests are compared with them. `length` counts the characters of its content that were hashed. `read`:
-    what became of it has been looked at, or it can no longer be known. `followed`: the conversation went on
-    after it. `repeats` counts the answers given to the very same messages before it, since one that was
-    followed.
+    `whole`, `opening` and `question` are `whole`, `before_question` and `question` of its `Conversation`:
+    later requests are compared with them. `length` counts the characters of its content that were hashed.
+    `read`: what became of it has been looked at, or it can no longer be known. `followed`: the conversation
+    went on after it. `repeats` counts the answers given to the very same messages before it, since one that
+    was followed.
     """
 
     trace_id: str
