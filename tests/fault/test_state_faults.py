@@ -165,10 +165,17 @@ time.time = lambda: real() + float(offset.read_text())
 """
 
 
+def _jump(offset: Path, seconds: int) -> None:
+    """Move the clock at once: the gateway may read the file at any moment, so it is never half written."""
+    beside = offset.with_name("beside")
+    beside.write_text(str(seconds))
+    beside.replace(offset)
+
+
 def test_a_clock_that_jumps_changes_no_window_no_pause_and_no_answer(tmp_path: Path):
     """A year ahead, ten years back: what is measured and what is waited for has another clock."""
     offset = tmp_path / "offset"
-    offset.write_text("0")
+    _jump(offset, 0)
     (tmp_path / "sitecustomize.py").write_text(JUMPING.format(offset=str(offset)))
     paths = os.pathsep.join(filter(None, (str(tmp_path), os.environ.get("PYTHONPATH"))))
     limited = "[rate_limit]\nenabled = true\nper_second = 0.001\nburst = 40\nmax_wait_seconds = 0\n"
@@ -181,7 +188,7 @@ def test_a_clock_that_jumps_changes_no_window_no_pause_and_no_answer(tmp_path: P
             assert post(gateway.port, chat("m")).status == 429
             year = 365 * 86400
             for number, jump in enumerate((year, -10 * year, 0), start=1):
-                offset.write_text(str(jump))
+                _jump(offset, jump)
                 ask(gateway, 2)
                 paused = post(gateway.port, chat("m"))
                 assert (paused.status, 500 < int(paused.headers["retry-after"]) <= 600) == (429, True)
