@@ -240,9 +240,10 @@ def carried_limit(pair: PairLearned, settings: ExpectedTimeSettings) -> float:
     One that was never found slow is taken to carry what the others do, and as much as any other that never
     was: their limits tell only how busy they have been. A limit near the others' median counts as the median.
     """
-    limit, middle = pair.limit, pair.model.median_limit
+    limit, model = pair.limit, pair.model
+    middle = model.median_limit
     if not pair.limited:
-        return max(limit, untried_limit(pair.model))
+        return max(limit, middle, model.open_limit)
     return middle if abs(limit - middle) <= settings.dead_band * middle else limit
 
 

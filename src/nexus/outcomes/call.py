@@ -74,7 +74,6 @@ class Call(Struct, gc=False):
     input_tokens: int = 0
     output_tokens: int = 0
     has_output: bool = False
-    credited: bool = False
     waiting: Resolution | None = None
     suggestions: tuple[object, ...] = ()
     checked: bool = False

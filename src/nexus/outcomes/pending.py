@@ -10,7 +10,6 @@ from nexus.outcomes.outcome import Resolution
 
 LEDGER_CAPACITY = 5_000
 _RESOLVED_KEPT = 2_000
-_RESOLVED_SPARE = 200
 _WORDS = {True: "success", False: "failure", None: "unknown"}
 _EXPIRED_OUTPUT = Resolution("expired", success=True)
 _EXPIRED_EMPTY = Resolution("expired")
@@ -147,9 +146,8 @@ class Receipts:
     def _keep(self, entries: list[LedgerEntry]) -> None:
         """Let go of what is too old, and hold the new ones until they are collected."""
         recent = self._recent
-        if len(recent) > _RESOLVED_KEPT + _RESOLVED_SPARE:
-            for trace_id in list(islice(recent, len(recent) - _RESOLVED_KEPT)):
-                del recent[trace_id]
+        for trace_id in list(islice(recent, max(0, len(recent) - _RESOLVED_KEPT))):
+            del recent[trace_id]
         if self._keeps:
             waiting = self._waiting
             waiting.extend(entries)

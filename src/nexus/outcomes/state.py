@@ -62,7 +62,7 @@ class TrackerState(ProfileKeeper):
             return call.receipt(FOLLOWED_UP, self._time())
 
     def receipt(self, trace_id: str) -> LedgerEntry | None:
-        """The receipt of a call, None unless it is one of the 2,000 (or a few more) resolved last."""
+        """The receipt of a call, None unless it is one of the 2,000 resolved last."""
         with self._lock:
             return self._receipts.get(trace_id)
 

@@ -111,7 +111,7 @@ class OutcomeTracker(TrackerState):
                 return False
             call.latency_ms = latency_ms if 0.0 <= latency_ms < _FOREVER else 0.0
             call.input_tokens, call.output_tokens = max(0, input_tokens), max(0, output_tokens)
-            call.has_output = call.credited = output_tokens > 0 if has_output is None else has_output
+            call.has_output = output_tokens > 0 if has_output is None else has_output
             call.details = call.details if details is None else details
             call.completed_at = self._monotonic()
             entry = self._complete(call)
@@ -144,7 +144,6 @@ class OutcomeTracker(TrackerState):
                     crowded_out = self._make_room()
                 if input_tokens < 0 or output_tokens < 0:
                     input_tokens, output_tokens = max(0, input_tokens), max(0, output_tokens)
-                credit = output_tokens > 0 if has_output is None else has_output
                 # In the order of the record's fields: naming them would make this several times as slow.
                 call = Call(
                     trace_id,
@@ -157,8 +156,7 @@ class OutcomeTracker(TrackerState):
                     latency_ms if 0.0 <= latency_ms < _FOREVER else 0.0,
                     input_tokens,
                     output_tokens,
-                    credit,
-                    credit,
+                    output_tokens > 0 if has_output is None else has_output,
                 )
                 self._complete(call)
         if runs:
@@ -199,7 +197,7 @@ class OutcomeTracker(TrackerState):
                 self._book.tally(call.model_id, self._time()),
                 call.task,
                 is_new=call.completed_at is None,
-                credited=call.credited,
+                credited=call.has_output,
                 factor=RATE_LIMIT_FACTOR if limited else FAILURE_FACTOR,
             )
             signal = "rate_limit" if limited else "failure"
@@ -323,7 +321,7 @@ class OutcomeTracker(TrackerState):
         """Count a completion; the receipt where a signal waited for it."""
         tally = self._book.tally(call.model_id, self._time())
         count_completion(
-            tally, call.task, call.latency_ms, call.input_tokens, call.output_tokens, call.credited
+            tally, call.task, call.latency_ms, call.input_tokens, call.output_tokens, call.has_output
         )
         if self._cooldowns:
             self._cooldowns.answered(call.model_id)
@@ -339,7 +337,7 @@ class OutcomeTracker(TrackerState):
             call.task,
             success=resolution.success,
             quality=resolution.quality,
-            credited=call.credited,
+            credited=call.has_output,
         )
         return self._close(call, resolution)
 

@@ -31,7 +31,8 @@ class Attempt:
     """Follows one upstream call from its sending to its end.
 
     It tells its exchange one of: a whole answer, the start and pieces of a stream, or a failure before
-    anything was let through. Exactly one `AttemptOutcome` is recorded. `answer` collects what is said.
+    anything was let through. Exactly one `AttemptOutcome` is recorded, however it ends. `answer` collects
+    what is said, where somebody listens.
     """
 
     __slots__ = (
@@ -343,27 +344,26 @@ class Attempt:
         admission.settle(view.live, self._gates, result, latency_ms)
         sent, received, estimated = self._tokens()
         price = view.prices.get(self.candidate.model)
-        outcome = (
-            AttemptOutcome(  # in the order of the fields: naming them would make this five times as slow
-                request.trace_id,
-                view.backend.id,
-                self.candidate.model,
-                result,
-                now,
-                latency_ms,
-                kind,
-                self._status,
-                None if first_byte is None else (first_byte - started) * 1000.0,
-                None if first_token is None else (first_token - started) * 1000.0,
-                self._monitor is not None,
-                sent,
-                received,
-                estimated,
-                price.cost(sent, received) if price is not None else None,
-                retry_after,
-                self.candidate.probe,
-                message,
-            )
+        # In the order of the record's fields: naming them would make this five times as slow.
+        outcome = AttemptOutcome(
+            request.trace_id,
+            view.backend.id,
+            self.candidate.model,
+            result,
+            now,
+            latency_ms,
+            kind,
+            self._status,
+            None if first_byte is None else (first_byte - started) * 1000.0,
+            None if first_token is None else (first_token - started) * 1000.0,
+            self._monitor is not None,
+            sent,
+            received,
+            estimated,
+            price.cost(sent, received) if price is not None else None,
+            retry_after,
+            self.candidate.probe,
+            message,
         )
         shared.recording.attempt(self._flight, outcome)
         if shared.queue.depth:

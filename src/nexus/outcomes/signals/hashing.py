@@ -147,12 +147,10 @@ def sketch(key: bytes, text: str) -> bytes:
 
     Thousands of them are kept, and as a set of numbers each would take ten times the memory.
     """
-    fresh = hashlib.blake2b(
-        key=key, digest_size=_SKETCH_BYTES
-    )  # a copy is cheaper than a new one with its key
+    fresh = hashlib.blake2b(key=key, digest_size=_SKETCH_BYTES)
     hashes = []
     for stem in sorted(stems(words(text)))[:SKETCH_WORDS]:
-        one = fresh.copy()
+        one = fresh.copy()  # cheaper than a new one with its key
         one.update(stem.encode("utf-8", "surrogatepass"))
         hashes.append(one.digest())
     return b"".join(sorted(hashes))

@@ -111,11 +111,9 @@ class SignalReader:
         digest = answer.digest()
         if not digest:
             return
-        asked = conversation
-        entry = Remembered(
-            trace_id, digest, answer.length, asked.whole, asked.before_question, asked.question, now
-        )
-        before = self._memory.to_same_messages(conversation.whole, now)
+        whole, opening = conversation.whole, conversation.before_question
+        entry = Remembered(trace_id, digest, answer.length, whole, opening, conversation.question, now)
+        before = self._memory.to_same_messages(whole, now)
         recent = before is not None and now - before.answered_at <= REGENERATE_SECONDS
         if before is not None and recent and not before.followed:
             entry.repeats = before.repeats + 1
