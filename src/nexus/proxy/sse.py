@@ -18,6 +18,7 @@ _EVENT_END = re.compile(rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)")
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 _DATA = b"data: {"
 _DATA_PREFIX = 6
+_CR, _LF = b"\r\n"
 _DONE = b"[DONE]"
 MAX_EVENT_BYTES = 16 * 1024 * 1024
 
@@ -60,6 +61,9 @@ class StreamFault(IntEnum):
     NONE = 0
     MALFORMED = 1
     ERROR_EVENT = 2
+
+
+_MALFORMED = StreamFault.MALFORMED  # members of an enumeration are looked up slowly
 
 
 class SseMonitor:
@@ -107,13 +111,16 @@ class SseMonitor:
 
     def feed(self, data: bytes) -> bytes:
         """Take the next bytes, in any chunking; return those of the events they complete, unchanged."""
-        if self.fault is StreamFault.MALFORMED:
+        if self.fault is _MALFORMED:
             return b""
         if self._held:
             data = self._join(data)
             if not data:
                 return b""
-        if data.endswith(b"\n\n") and b"\r" not in data:
+        # To look for a number among bytes is eight times as fast as to look for bytes.
+        if _CR not in data and data.endswith(b"\n\n"):
+            if data.startswith(_DATA) and data.find(b"\n") == len(data) - 2:
+                return data if self._check_payload(data[_DATA_PREFIX:]) else b""
             return self._pass_whole(data)
         return self._pass_complete(data)
 
@@ -122,7 +129,7 @@ class SseMonitor:
         tail = b"".join(self._held)
         self._held.clear()
         self._held_size = 0
-        if not tail or self.fault is StreamFault.MALFORMED or not self._check(tail):
+        if not tail or self.fault is _MALFORMED or not self._check_lines(tail):
             return b""
         return tail
 
@@ -134,7 +141,7 @@ class SseMonitor:
         if self._held_size > MAX_EVENT_BYTES:
             self._break(f"an event is larger than {MAX_EVENT_BYTES} bytes")
             return b""
-        if b"\n" not in data and b"\r" not in data:
+        if _LF not in data and _CR not in data:
             return b""
         whole = b"".join(self._held)
         self._held.clear()
@@ -166,8 +173,11 @@ class SseMonitor:
 
     def _check(self, event: bytes) -> bool:
         """Look at one event; False when the stream must stop before it."""
-        if event.startswith(_DATA) and event.count(b"\n", 0, -2) == 0 and b"\r" not in event:
+        if event.startswith(_DATA) and _CR not in event and event.find(b"\n") == len(event) - 2:
             return self._check_payload(event[_DATA_PREFIX:])
+        return self._check_lines(event)
+
+    def _check_lines(self, event: bytes) -> bool:
         payload = _payload(event)
         if payload is None or not payload.strip():
             return self.started or self._wait_on(event)
@@ -207,9 +217,12 @@ class SseMonitor:
         if choice.finish_reason is not None:
             self.finished = True
         delta = choice.delta
-        if choice.text or (delta is not None and _has_content(delta)):
+        if delta is None:
+            if choice.text:
+                self.content_events += 1
+        elif delta.content or choice.text or _has_more(delta):
             self.content_events += 1
-            if self.answer is not None and delta is not None and choice.index == 0:
+            if self.answer is not None and choice.index == 0:
                 self.answer.add(delta.content, delta.tool_calls)
 
     def _check_unusual(self, payload: bytes) -> bool:
@@ -250,10 +263,10 @@ def error_text(error: object) -> str:
     return str(error)
 
 
-def _has_content(delta: _Delta) -> bool:
+def _has_more(delta: _Delta) -> bool:
+    """Whether it says something that is no plain text."""
     return bool(
-        delta.content
-        or delta.tool_calls
+        delta.tool_calls
         or delta.reasoning_content
         or delta.reasoning
         or delta.function_call
