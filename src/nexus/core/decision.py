@@ -1,6 +1,6 @@
 """What routing decided for one request, and why. One model behind header, endpoint, CLI, log and receipt."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 
 from msgspec import Struct
@@ -36,7 +36,7 @@ class Rejection(Struct, frozen=True, gc=False):
     model: str = ""
 
 
-class Candidate(Struct, frozen=True):
+class Candidate(Struct, frozen=True, gc=False):
     """One backend and model an attempt may be made on; a decision lists them best first.
 
     `score` is comparable only within one decision (higher is better). `terms` are the numbers it was made of,
@@ -54,7 +54,7 @@ class Candidate(Struct, frozen=True):
     cost_usd: float | None = None
 
 
-class Decision(Struct, frozen=True):
+class Decision(Struct, frozen=True, gc=False):
     """The answer of the pipeline.
 
     `model` is the name asked for, `resolved_model` what aliases made of it, `served_model` the one of these
@@ -72,7 +72,7 @@ class Decision(Struct, frozen=True):
     model: str
     resolved_model: str
     served_model: str
-    candidates: tuple[Candidate, ...]
+    candidates: Sequence[Candidate]
     rejections: tuple[Rejection, ...]
     route_reason: str
     restricted: bool = False

@@ -266,11 +266,7 @@ def error_text(error: object) -> str:
 def _has_more(delta: _Delta) -> bool:
     """Whether it says something that is no plain text."""
     return bool(
-        delta.tool_calls
-        or delta.reasoning_content
-        or delta.reasoning
-        or delta.function_call
-        or delta.refusal
+        delta.tool_calls or delta.reasoning_content or delta.reasoning or delta.function_call or delta.refusal
     )
 
 

@@ -45,7 +45,7 @@ class _Found(Struct):
     """What the stages left of one model: backends in order, and what the budget made of them."""
 
     leg: Leg
-    ranked: tuple[Candidate, ...]
+    ranked: Sequence[Candidate]
     factor: float
 
     @property

@@ -1,7 +1,7 @@
 """Why a decision came out as it did, as people and other programs read it."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal, cast
 
 import msgspec
@@ -194,7 +194,7 @@ def _chance(decision: Decision) -> float:
     return _propensity(decision.candidates) if decision.propensity is None else decision.propensity
 
 
-def _propensity(candidates: tuple[Candidate, ...]) -> float:
+def _propensity(candidates: Sequence[Candidate]) -> float:
     """The chance of the first candidate to be first; 1 where a rule put it there.
 
     Of equal scores it is one in their number. Where the costs were stirred with noise it is worked out from
@@ -214,7 +214,7 @@ def _propensity(candidates: tuple[Candidate, ...]) -> float:
     return 1.0 / ties
 
 
-def _noisy_propensity(candidates: tuple[Candidate, ...]) -> float:
+def _noisy_propensity(candidates: Sequence[Candidate]) -> float:
     """The chance of the first one's cost to be least, each cost being multiplied by 1 ± noise, uniformly."""
     first = candidates[0]
     weighed = [each for each in candidates if each.score > -math.inf]

@@ -66,7 +66,7 @@ class Intent:
         self.rejections: list[Rejection] = []
         self.shortest_block: float | None = None
         self.shortest_wait: float | None = None
-        self.ranked: tuple[Candidate, ...] = ()
+        self.ranked: Sequence[Candidate] = ()
 
     def enter(self, leg: Leg) -> None:
         """Start on a model of the chain; the rejections and waits of those before it are kept."""

@@ -76,7 +76,7 @@ class SchedulerReconciler:
     def reconcile(self, intent: Intent) -> None:
         """Set `ranked`; `candidates` become the ones in it."""
         if intent.marks is None and self._all_sound(intent):
-            intent.ranked = tuple(self._strategy.rank(intent, intent.candidates))
+            intent.ranked = self._strategy.rank(intent, intent.candidates)
             return
         found = self._sort_out(intent)
         if found.sound:

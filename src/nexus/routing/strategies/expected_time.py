@@ -9,7 +9,7 @@ fail alike the load is balanced as if none did. What is learned is described in 
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from random import Random
 
 from msgspec import Struct
@@ -29,6 +29,7 @@ from nexus.routing.affinity import PrefixAffinity
 from nexus.routing.intent import Intent
 from nexus.routing.plan import NO_LIMIT, Option
 from nexus.routing.strategies.protocol import estimated_cost
+from nexus.routing.strategies.ranking import Ranking
 
 # A share of failures this near to 1 has odds enough to reach any penalty.
 _MOST_SHARE = 0.999
@@ -61,29 +62,24 @@ class ExpectedTime:
         """`expected-time`."""
         return "expected-time"
 
-    def rank(self, intent: Intent, options: Sequence[Option]) -> list[Candidate]:
+    def rank(self, intent: Intent, options: Sequence[Option]) -> Sequence[Candidate]:
         """Least cost first, but a lower priority number before it while that costs at most twice as much.
 
         Of many candidates a random sample is compared; the others follow in turn, from a random place on.
         """
         settings = self._settings
         if len(options) == 1:
-            return self._weigh(intent, options)
+            return tuple(self._weigh(intent, options))
         warm = self._warm(intent, options)
         mixed = _differ_in_priority(options)
         if len(options) <= settings.exact_up_to or mixed or intent.preview:
-            return self._sorted(self._weigh(intent, options), warm, mixed=mixed)
+            return tuple(self._sorted(self._weigh(intent, options), warm, mixed=mixed))
         drawn = self._rng.sample(range(len(options)), settings.sample)
         if warm is not None and warm.index not in drawn:
             drawn[-1] = warm.index  # the one that has the prompt cached is always compared
         ranked = self._sorted(self._weigh(intent, [options[index] for index in drawn]), warm, mixed=False)
-        seen, start = set(drawn), drawn[0]
-        rest = [options[index] for index in (*range(start, len(options)), *range(start)) if index not in seen]
-        if intent.costs is None:
-            ranked += [option.unweighed for option in rest]
-        else:
-            ranked += [_unweighed(intent, option) for option in rest]
-        return ranked
+        ranking, costs = Ranking(ranked, options, drawn), intent.costs
+        return ranking if costs is None else tuple(_with_price(candidate, costs) for candidate in ranking)
 
     def _warm(self, intent: Intent, options: Sequence[Option]) -> "_Warm | None":
         """Who has the beginning of the prompt cached, if that is one of these."""
@@ -325,9 +321,9 @@ def _differ_in_priority(options: Sequence[Option]) -> bool:
     return False
 
 
-def _unweighed(intent: Intent, option: Option) -> Candidate:
-    cost = estimated_cost(intent, option)
-    return option.unweighed if cost is None else replace(option.unweighed, cost_usd=cost)
+def _with_price(candidate: Candidate, costs: Mapping[str, float]) -> Candidate:
+    price = costs.get(candidate.view.backend.id)
+    return candidate if price is None else replace(candidate, cost_usd=price)
 
 
 def _score(candidate: Candidate) -> float:

@@ -19,7 +19,7 @@ class PriorityOnly:
         """`priority-only`."""
         return "priority-only"
 
-    def rank(self, intent: Intent, options: Sequence[Option]) -> list[Candidate]:
+    def rank(self, intent: Intent, options: Sequence[Option]) -> Sequence[Candidate]:
         """Lowest priority number first, equal ones in random order."""
         candidates = [
             Candidate(

@@ -19,17 +19,20 @@ class Strategy(Protocol):
         """The route reason it gives: its configured name with dashes."""
         ...
 
-    def rank(self, intent: Intent, options: Sequence[Option]) -> list[Candidate]:
-        """One candidate per option, best first; equal ones in random order. `options` is never empty."""
+    def rank(self, intent: Intent, options: Sequence[Option]) -> Sequence[Candidate]:
+        """One candidate per option, best first; equal ones in random order. `options` is never empty.
+
+        What is returned does not change any more.
+        """
         ...
 
 
-def best_first(candidates: list[Candidate], rng: Random) -> list[Candidate]:
+def best_first(candidates: Sequence[Candidate], rng: Random) -> tuple[Candidate, ...]:
     """Sorted by score, highest first. Ties are broken at random, so that no position is favoured."""
     if len(candidates) == 1:
-        return candidates
+        return tuple(candidates)
     draw = rng.random
-    return sorted(candidates, key=lambda candidate: candidate.score + draw() * TIE_WIDTH, reverse=True)
+    return tuple(sorted(candidates, key=lambda candidate: candidate.score + draw() * TIE_WIDTH, reverse=True))
 
 
 def estimated_cost(intent: Intent, option: Option) -> float | None:

@@ -19,7 +19,7 @@ class RandomOrder:
         """`random`."""
         return "random"
 
-    def rank(self, intent: Intent, options: Sequence[Option]) -> list[Candidate]:
+    def rank(self, intent: Intent, options: Sequence[Option]) -> Sequence[Candidate]:
         """All options in random order."""
         candidates = [
             Candidate(option.view, option.model, 0.0, cost_usd=estimated_cost(intent, option))

@@ -22,12 +22,12 @@ class RoundRobin:
         """`round-robin`."""
         return "round-robin"
 
-    def rank(self, intent: Intent, options: Sequence[Option]) -> list[Candidate]:
+    def rank(self, intent: Intent, options: Sequence[Option]) -> Sequence[Candidate]:
         """The backend whose turn it is, then the others in order. The score is the distance from the end."""
         count = len(options)
         first = self._turn(intent.plan.model, count, keep=intent.preview)
         ordered = [*options[first:], *options[:first]]
-        return [
+        return tuple(
             Candidate(
                 option.view,
                 option.model,
@@ -36,7 +36,7 @@ class RoundRobin:
                 cost_usd=estimated_cost(intent, option),
             )
             for position, option in enumerate(ordered)
-        ]
+        )
 
     def _turn(self, model: str, count: int, *, keep: bool) -> int:
         turn = self._turns.get(model)

@@ -76,7 +76,7 @@ class Smart:
         """`smart`."""
         return "smart"
 
-    def rank(self, intent: Intent, options: Sequence[Option]) -> list[Candidate]:
+    def rank(self, intent: Intent, options: Sequence[Option]) -> Sequence[Candidate]:
         """Highest score first, ties in random order."""
         plan = intent.plan
         known = self._rows.get(plan.model)
@@ -91,11 +91,11 @@ class Smart:
             keys.append(row.score + draw() * TIE_WIDTH)
         if intent.factors is None and intent.costs is None:
             order = sorted(range(len(keys)), key=keys.__getitem__, reverse=True)
-            return [rows[position].candidate for position in order]
+            return tuple(rows[position].candidate for position in order)
         candidates = [_for_request(row, intent) for row in rows]
         keys = [candidate.score + draw() * TIE_WIDTH for candidate in candidates]
         order = sorted(range(len(keys)), key=keys.__getitem__, reverse=True)
-        return [candidates[position] for position in order]
+        return tuple(candidates[position] for position in order)
 
     def _make_rows(self, plan: ModelPlan) -> tuple[_Row, ...]:
         rows = []
