@@ -9,11 +9,14 @@ from collections.abc import Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
 
+from nexus.core.clock import SystemClock
 from nexus.core.receipt import LedgerEntry
 from nexus.ledger.lines import decode_all, encode_all
 from nexus.ledger.store import LedgerError
 
 _PAGE = 1000
+_PAUSE_SECONDS = 0.005
+_RESULT_CODE = 0xFF
 
 # `seq` is the order of writing. The receipt itself is JSON: fields that come later need no new columns.
 # The index begins with the time, so it grows at its end. Trace ids may be random: an index that began with
@@ -66,7 +69,7 @@ class SqliteLedger:
                 self._path, timeout=busy_seconds, isolation_level=None, check_same_thread=False
             )
             try:
-                self._set_up()
+                self._set_up(busy_seconds)
             except BaseException:
                 self._connection.close()
                 raise
@@ -115,15 +118,30 @@ class SqliteLedger:
         with self._lock:
             self._connection.close()
 
-    def _set_up(self) -> None:
+    def _set_up(self, busy_seconds: float) -> None:
         execute = self._connection.execute
-        execute("PRAGMA journal_mode = WAL")
+        self._use_wal(busy_seconds)
         # In WAL mode the default would leave the last transactions to chance when the power fails.
         execute("PRAGMA synchronous = FULL")
         # Receipts go to the end of the table and of its index: a few pages are enough, not the usual 2 MB.
         execute("PRAGMA cache_size = -512")
         with self._transaction():
             execute(_CREATE)
+
+    def _use_wal(self, busy_seconds: float) -> None:
+        """Turn WAL mode on. Where another process is at it too, SQLite refuses at once instead of waiting."""
+        clock = SystemClock()
+        deadline = clock.monotonic() + busy_seconds
+        while True:
+            try:
+                self._connection.execute("PRAGMA journal_mode = WAL")
+            except sqlite3.OperationalError as error:
+                is_busy = error.sqlite_errorcode & _RESULT_CODE == sqlite3.SQLITE_BUSY
+                if not is_busy or clock.monotonic() > deadline:
+                    raise
+                clock.sleep(_PAUSE_SECONDS)
+            else:
+                return
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:

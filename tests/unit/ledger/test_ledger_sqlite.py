@@ -2,6 +2,8 @@
 
 import random
 import sqlite3
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -34,3 +36,23 @@ def test_an_append_to_a_large_ledger_touches_only_its_end(tmp_path: Path):
     written = log.stat().st_size
     ledger.close()
     assert 0 < written < 50 * 4096, f"{written} bytes for {len(added)} receipts"
+
+
+def test_several_that_make_the_same_ledger_at_the_same_moment_all_get_it(tmp_path: Path):
+    """SQLite refuses at once where two turn the write-ahead log on together."""
+    together = threading.Barrier(4)
+
+    def open_and_append(path: Path, number: int) -> None:
+        together.wait(10)
+        ledger = SqliteLedger(path)
+        ledger.append([receipt(number, trace_id=f"{number:032x}")])
+        ledger.close()
+
+    with ThreadPoolExecutor(4) as pool:
+        for attempt in range(60):
+            path = tmp_path / f"ledger-{attempt}.db"
+            list(pool.map(open_and_append, [path] * 4, range(4)))
+            ledger = SqliteLedger(path)
+            found = sorted(entry.trace_id for entry in ledger.read())
+            ledger.close()
+            assert found == [f"{number:032x}" for number in range(4)]
