@@ -72,12 +72,18 @@ class Call:
 
 
 class UpstreamConnection(asyncio.Protocol):
-    """One connection. It carries one call at a time and goes back to the pool after a clean end."""
+    """One connection. It carries one call at a time and goes back to the pool after a clean end.
+
+    Args:
+        pool, origin: where it belongs.
+        first: the call it is opened for, which goes out as soon as it is open.
+    """
 
     __slots__ = (
         "answered",
         "call",
         "closing",
+        "first",
         "head_bytes",
         "headers",
         "idle_since",
@@ -95,10 +101,11 @@ class UpstreamConnection(asyncio.Protocol):
     # collection stays for hours.
     parser: httptools.HttpResponseParser
 
-    def __init__(self, pool: "UpstreamPool", origin: Origin) -> None:
+    def __init__(self, pool: "UpstreamPool", origin: Origin, first: Call | None = None) -> None:
         self.pool = pool
         self.origin = origin
         self.call: Call | None = None
+        self.first = first
         self.headers: list[tuple[bytes, bytes]] = []
         self.head_bytes = 0
         self.received = 0
@@ -133,6 +140,16 @@ class UpstreamConnection(asyncio.Protocol):
         self.parser = httptools.HttpResponseParser(self)
         self.transport = cast("asyncio.Transport", transport)
         self.pool.count(self.origin, 1)
+        call, self.first = self.first, None
+        if call is None:
+            return
+        if call.done:
+            self.close()
+        else:
+            # At once: the loop turns twice before the task that opened it goes on, long turns under load.
+            self.call = call
+            call.connection = self
+            self.flush()
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser; its callbacks below run before this returns."""
@@ -355,27 +372,23 @@ class UpstreamPool:
         where = f"{origin.host}:{origin.port}"
         try:
             async with asyncio.timeout(self.connect_seconds):
-                _, connection = await self._loop.create_connection(
-                    lambda: UpstreamConnection(self, origin),
+                await self._loop.create_connection(
+                    lambda: UpstreamConnection(self, origin, call),
                     origin.host,
                     origin.port,
                     ssl=self._tls_context() if origin.tls else None,
                     server_hostname=origin.host if origin.tls else None,
                 )
         except TimeoutError:
-            seconds = self.connect_seconds
-            call.fail(FailureKind.CONNECT_TIMEOUT, f"no connection to {where} within {seconds:g} s")
+            if call.connection is None:  # else it was opened in the last moment
+                seconds = self.connect_seconds
+                call.fail(FailureKind.CONNECT_TIMEOUT, f"no connection to {where} within {seconds:g} s")
         except socket.gaierror as error:
             call.fail(FailureKind.DNS, f"the name {origin.host} can't be resolved: {error.strerror}")
         except ssl.SSLError as error:
             call.fail(FailureKind.TLS, f"TLS with {where} failed: {error.reason or error}")
         except OSError as error:
             call.fail(FailureKind.CONNECT, f"no connection to {where}: {error.strerror or error}")
-        else:
-            if call.done:
-                connection.close()
-            else:
-                connection.send(call)
 
     def _tls_context(self) -> ssl.SSLContext:
         if self._tls is None:
