@@ -25,6 +25,12 @@ from bench.figures import Row, ratios, table, write_json
 
 FLEETS = (8, 25, 100)
 _WORKERS = (1, 2)
+_ADDED_US = {"nginx": 68.0, "vllm-router": 145.0, "sglang-router": 166.0, "envoy": 179.0}
+"""What others added on the machine on which 180 µs were set as the bound, and 100 as the aim.
+
+Microseconds are those of a machine: most of it is what it takes there to wake a process. So the bound is held
+against what each of the others adds in the same run.
+"""
 
 
 class Measured(Struct, frozen=True):
@@ -111,8 +117,6 @@ def goals(found: Measured) -> tuple[Goal, ...]:
     def against(peer: str, figure: str) -> float | None:
         return found.ratios.get(peer, {}).get(figure)
 
-    ours = next((row for row in found.proxies if row.name == "nexus"), None)
-    added = None if ours is None or ours.added_us is None else ours.added_us.median
     memory, quality, decisions = found.footprint, found.quality, found.decisions_us
     loaded, again = memory.loaded_mb - memory.idle_mb, memory.grown_mb - memory.loaded_mb
     most = found.workers[-1]
@@ -122,8 +126,12 @@ def goals(found: Measured) -> tuple[Goal, ...]:
         Goal("throughput per core ÷ Envoy", against("envoy", "rps_per_core"), 0.5, 1.0, True),
         Goal("throughput per core ÷ LiteLLM", against("litellm", "rps_per_core"), 50.0, 200.0, True),
         Goal("chunks/s ÷ vllm-router", against("vllm-router", "chunks"), 1.0, 1.5, True),
-        Goal("added latency p50, one connection, µs", added, 180.0, 100.0),
-        Goal("the same ÷ vllm-router", against("vllm-router", "added_us"), 180 / 145, 100 / 145),
+        *(
+            Goal(
+                f"added latency p50, one connection, ÷ {peer}", against(peer, "added_us"), 180 / us, 100 / us
+            )
+            for peer, us in _ADDED_US.items()
+        ),
         Goal(
             "1,000 paced streams: added TTFT p99, ms",
             round(median(through.ttft_p99_ms - direct.ttft_p99_ms for direct, through in found.paced), 2),

@@ -145,7 +145,7 @@ class Outcomes:
         )
 
     def _make_reader(self) -> SignalReader:
-        return SignalReader()
+        return SignalReader(waits=self.tracker.is_pending)
 
     def _resolve(self, trace_id: str, outcome: InferredOutcome, signal: str) -> SignalResult:
         return self.tracker.record_inferred_outcome(trace_id, outcome, signal=signal)
@@ -202,12 +202,16 @@ class Outcomes:
         if self.tracker.is_dirty():
             await asyncio.to_thread(self._save)
 
+    async def flush(self) -> None:
+        """Write the receipts there are."""
+        if self._writer is not None:
+            await self._writer.flush_async()
+
     async def stop(self) -> None:
         """Make receipts of all calls that ended, and write everything."""
         self.conversations.read_all()
         while self.tracker.resolve_rest(_SWEEP_AT_ONCE):
-            if self._writer is not None:
-                await self._writer.flush_async()
+            await self.flush()
         await self.save()
         if self._writer is not None:
             await self._writer.stop()

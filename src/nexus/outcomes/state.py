@@ -42,6 +42,11 @@ class TrackerState(ProfileKeeper):
             call = self._calls.find(trace_id)
             return None if call is None else call.shown()
 
+    def is_pending(self, trace_id: str) -> bool:
+        """Whether it waits for a signal, or still runs."""
+        with self._lock:
+            return self._calls.find(trace_id) is not None
+
     def pending_trace_ids(self) -> list[str]:
         """The calls that are not resolved yet, running ones included."""
         with self._lock:

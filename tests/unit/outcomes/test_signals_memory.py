@@ -95,3 +95,39 @@ def test_the_latest_answer_to_the_same_messages_counts():
     memory.add(entry("t3", answer=b"c", whole=b"other"))
     assert memory.to_same_messages(b"w", 0.0) is newer
     assert memory.after_opening(b"o", 0.0) is newer
+
+
+def test_answers_that_wait_for_no_word_any_more_are_forgotten_from_the_oldest_on():
+    """One that waits keeps those behind it: they go when it does."""
+    waiting = {"t1", "t3", "new"}
+    memory = AnswerMemory(100, 60.0, waits=waiting.__contains__)
+    for number in range(4):
+        name = b"%d" % number
+        memory.add(entry(f"t{number}", answer=name, whole=b"w" + name))
+    memory.add(entry("new", answer=b"n", whole=b"n"))
+    assert memory.given(b"0", LONG, None, 1.0) is None
+    assert memory.given(b"1", LONG, None, 1.0) is not None
+    assert len(memory) == 4
+    waiting.remove("t1")
+    memory.add(entry("new", answer=b"n", whole=b"n"))
+    assert [memory.given(b"%d" % number, LONG, None, 1.0) is not None for number in range(4)] == [
+        False,
+        False,
+        False,
+        True,
+    ]
+
+
+def test_after_a_flood_each_new_answer_makes_some_old_ones_go():
+    """So that none of them takes long."""
+    waiting = True
+    memory = AnswerMemory(10_000, 60.0, waits=lambda _: waiting)
+    for number in range(1000):
+        memory.add(entry(f"t{number}", answer=b"%d" % number))
+    waiting = False
+    sizes: list[int] = []
+    while len(memory) > 1:
+        memory.add(entry(f"n{len(sizes)}"))
+        sizes.append(len(memory))
+    assert sizes == sorted(sizes, reverse=True)
+    assert max(a - b for a, b in zip([1000, *sizes], sizes, strict=False)) < 50

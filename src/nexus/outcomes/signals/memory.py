@@ -1,6 +1,7 @@
 """The answers that the gateway gave lately, known by their hashes. Bounded in number and in time."""
 
-from itertools import islice
+from collections.abc import Callable
+from itertools import islice, takewhile
 
 from msgspec import Struct
 
@@ -33,11 +34,16 @@ class Remembered(Struct, eq=False, gc=False, array_like=True):
 
 
 class AnswerMemory:
-    """Holds at most `capacity` answers (the oldest go first, some at a time), each for `ttl_seconds`."""
+    """Holds at most `capacity` answers (the oldest go first, some at a time), each for `ttl_seconds`.
 
-    def __init__(self, capacity: int, ttl_seconds: float) -> None:
+    `waits` tells by the trace id whether an answer still waits for a word on it; the oldest are forgotten
+    once they do not. None: all of them do.
+    """
+
+    def __init__(self, capacity: int, ttl_seconds: float, waits: Callable[[str], bool] | None = None) -> None:
         self._capacity = capacity
         self._ttl = ttl_seconds
+        self._waits = waits
         self._in_order: dict[str, Remembered] = {}
         self._by_answer: dict[bytes, tuple[Remembered, ...]] = {}
         self._by_whole: dict[bytes, Remembered] = {}
@@ -104,10 +110,16 @@ class AnswerMemory:
         return entry if entry is not None and now - entry.answered_at <= self._ttl else None
 
     def _expire(self, now: float) -> None:
-        oldest = next(iter(self._in_order.values()), None)
-        while oldest is not None and now - oldest.answered_at > self._ttl:
-            self._drop_oldest(1)
-            oldest = next(iter(self._in_order.values()), None)
+        """Forget the oldest ones that are over, some at a time: there may be thousands after a flood."""
+        oldest = islice(self._in_order.values(), _DROPPED_AT_ONCE)
+        gone = sum(1 for _ in takewhile(lambda entry: self._is_over(entry, now), oldest))
+        if gone:
+            self._drop_oldest(gone)
+
+    def _is_over(self, entry: Remembered, now: float) -> bool:
+        if now - entry.answered_at > self._ttl:
+            return True
+        return self._waits is not None and not self._waits(entry.trace_id)
 
     def _drop_oldest(self, count: int) -> None:
         # A dict is slow at finding its first key once many before it were deleted, so several go at a time.

@@ -70,15 +70,23 @@ class SignalReader:
     Call `read` with each chat request, and `remember` once its answer is complete, all from one thread. It
     keeps hashes, times and trace ids of at most `capacity` answers for `ttl_seconds`, never text. Nothing is
     said unless a signal with a weight is there.
+
+    `waits` tells by the trace id whether a word on an answer still counts; where it does not, the answer may
+    be forgotten.
     """
 
     __slots__ = ("_key", "_memory")
 
     def __init__(
-        self, *, key: bytes | None = None, capacity: int = CAPACITY, ttl_seconds: float = TTL_SECONDS
+        self,
+        *,
+        key: bytes | None = None,
+        capacity: int = CAPACITY,
+        ttl_seconds: float = TTL_SECONDS,
+        waits: Callable[[str], bool] | None = None,
     ) -> None:
         self._key = key if key is not None else new_key()
-        self._memory = AnswerMemory(capacity, ttl_seconds)
+        self._memory = AnswerMemory(capacity, ttl_seconds, waits)
 
     def __len__(self) -> int:
         return len(self._memory)
