@@ -302,21 +302,6 @@ def test_of_many_candidates_a_sample_is_compared() -> None:
     assert explanation.candidates[-1].score is None
 
 
-def test_those_behind_the_sample_come_in_turn_and_the_whole_reads_like_a_tuple() -> None:
-    snapshot = fleet(*(serve(f"b{n:02}") for n in range(40)))
-    found = router(strategy="expected_time").decide(ask(), snapshot, NOW).candidates
-    every = tuple(found)
-    assert len(found) == len(every) == len({each.view.backend.id for each in every}) == 40
-    assert [found[place] for place in range(40)] == list(every)
-    assert found[5:12] == every[5:12]
-    assert found[-1] is every[-1]
-    with pytest.raises(IndexError):
-        found[40]
-    behind = [int(each.view.backend.id[1:]) for each in every[DEFAULTS.sample :]]
-    turn = behind.index(min(behind))
-    assert behind[turn:] + behind[:turn] == sorted(behind)
-
-
 def test_a_preview_and_a_fleet_with_priorities_compare_all() -> None:
     views = [serve(f"b{n}", priority=n % 2) for n in range(40)]
     assert all(c.score > -math.inf for c in decide(fleet(*views)).candidates)
