@@ -1,6 +1,5 @@
 """Several processes and threads at one store; what the library costs to import."""
 
-import os
 import subprocess
 import sys
 import threading
@@ -98,13 +97,13 @@ def test_threads_lose_no_counts_and_resolve_each_call_once(path):
 
 
 LOADED = """
-import sys, time
+import sys
 before = set(sys.modules)
-start = time.process_time()
 import nexus.outcomes
-print(time.process_time() - start)
-print(*sorted({name.partition(".")[0] for name in set(sys.modules) - before}))
+print(*sorted(set(sys.modules) - before))
 """
+MOST_MODULES = 125
+"""Importing takes some 75 ms on a quiet machine, which is what modules cost: 116 at the time of writing."""
 GATEWAY_ONLY = {
     "uvloop",
     "starlette",
@@ -117,18 +116,12 @@ GATEWAY_ONLY = {
 }
 
 
-def test_the_library_loads_none_of_the_gateways_dependencies_in_under_100_ms(tmp_path):
-    """The least of three runs counts: the first compiles, and a busy machine makes any of them slower."""
-    cached = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
-    cached["PYTHONPYCACHEPREFIX"] = str(tmp_path)
-    runs = []
-    for _ in range(3):
-        done = subprocess.run(
-            [sys.executable, "-c", LOADED], env=cached, capture_output=True, text=True, check=True
-        )
-        seconds, modules = done.stdout.splitlines()
-        runs.append(float(seconds))
-        assert not GATEWAY_ONLY & set(modules.split())
-        assert not {"asyncio", "ssl", "socket"} & set(modules.split())
-    print(f"import nexus.outcomes: {min(runs) * 1000:.0f} ms")  # noqa: T201 - the figure belongs in the log
-    assert min(runs) < 0.1
+def test_the_library_loads_none_of_the_gateways_dependencies_and_few_modules():
+    """Counted rather than timed: a busy machine makes any import slow."""
+    done = subprocess.run([sys.executable, "-c", LOADED], capture_output=True, text=True, check=True)
+    modules = done.stdout.split()
+    names = {name.partition(".")[0] for name in modules}
+    assert "nexus" in names
+    assert not GATEWAY_ONLY & names
+    assert not {"asyncio", "ssl", "socket"} & names
+    assert len(modules) <= MOST_MODULES
