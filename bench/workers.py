@@ -22,8 +22,7 @@ from msgspec import Struct
 from bench import load, machine, process, subjects
 from bench.figures import write_json
 
-CONNECTIONS = 32
-"""Of each worker: more workers are for more clients, and what comes together is cheaper to answer."""
+CONNECTIONS = 64
 _TICK = os.sysconf("SC_CLK_TCK")
 _WARM_UP_SECONDS = 1.0
 
@@ -107,10 +106,9 @@ def _measure(folder: Path, upstream: str, count: int, cores: list[int], seconds:
     )
     try:
         script = folder / "json.lua"
-        connections = CONNECTIONS * count
-        load.run(running, script, connections=connections, seconds=_WARM_UP_SECONDS)
+        load.run(running, script, connections=CONNECTIONS, seconds=_WARM_UP_SECONDS)
         before = tree_cpu_seconds(running.process.pid)
-        found = load.run(running, script, connections=connections, seconds=seconds)
+        found = load.run(running, script, connections=CONNECTIONS, seconds=seconds)
         used = tree_cpu_seconds(running.process.pid) - before
     finally:
         running.stop()

@@ -76,14 +76,13 @@ class UpstreamConnection(asyncio.Protocol):
 
     Args:
         pool, origin: where it belongs.
-        first: the call it is opened for, which goes out as soon as it is open.
+        call: the one it is opened for, which goes out as soon as it is open.
     """
 
     __slots__ = (
         "answered",
         "call",
         "closing",
-        "first",
         "head_bytes",
         "headers",
         "idle_since",
@@ -101,11 +100,10 @@ class UpstreamConnection(asyncio.Protocol):
     # collection stays for hours.
     parser: httptools.HttpResponseParser
 
-    def __init__(self, pool: "UpstreamPool", origin: Origin, first: Call | None = None) -> None:
+    def __init__(self, pool: "UpstreamPool", origin: Origin, call: Call | None = None) -> None:
         self.pool = pool
         self.origin = origin
-        self.call: Call | None = None
-        self.first = first
+        self.call = call
         self.headers: list[tuple[bytes, bytes]] = []
         self.head_bytes = 0
         self.received = 0
@@ -140,15 +138,11 @@ class UpstreamConnection(asyncio.Protocol):
         self.parser = httptools.HttpResponseParser(self)
         self.transport = cast("asyncio.Transport", transport)
         self.pool.count(self.origin, 1)
-        call, self.first = self.first, None
-        if call is None:
-            return
-        if call.done:
+        if self.call is not None and self.call.done:
             self.close()
-        else:
+        elif self.call is not None:
             # At once: the loop turns twice before the task that opened it goes on, long turns under load.
-            self.call = call
-            call.connection = self
+            self.call.connection = self
             self.flush()
 
     def data_received(self, data: bytes) -> None:

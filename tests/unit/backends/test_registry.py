@@ -219,8 +219,8 @@ def test_a_reload_keeps_the_state_of_the_same_upstream() -> None:
 def test_publishing_a_hundred_backends_is_cheap() -> None:
     """A snapshot of 100 backends with 10 models each takes milliseconds at the very most."""
     fleet = _fleet(*(Backend(f"b{n}", "B", f"http://b{n}", models=tuple("abcdefghij")) for n in range(100)))
-    started = time.process_time()
+    started = time.perf_counter()
     for _ in range(10):
         fleet.publish()
-    assert (time.process_time() - started) / 10 < 0.02
+    assert (time.perf_counter() - started) / 10 < 0.02
     assert len(fleet.snapshot.by_model["a"]) == 100

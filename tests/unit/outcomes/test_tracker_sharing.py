@@ -1,5 +1,6 @@
 """Several processes and threads at one store; what the library costs to import."""
 
+import os
 import subprocess
 import sys
 import threading
@@ -97,13 +98,17 @@ def test_threads_lose_no_counts_and_resolve_each_call_once(path):
 
 
 LOADED = """
-import sys
+import sys, time
 before = set(sys.modules)
+start = time.process_time()
 import nexus.outcomes
+print(time.process_time() - start)
 print(*sorted(set(sys.modules) - before))
 """
+MOST_SECONDS = 0.1
+MOST_RUNS = 30
 MOST_MODULES = 125
-"""Importing takes some 75 ms on a quiet machine, which is what modules cost: 116 at the time of writing."""
+"""116 at the time of writing. Modules are what an import costs, and no machine is too busy to count them."""
 GATEWAY_ONLY = {
     "uvloop",
     "starlette",
@@ -116,12 +121,21 @@ GATEWAY_ONLY = {
 }
 
 
-def test_the_library_loads_none_of_the_gateways_dependencies_and_few_modules():
-    """Counted rather than timed: a busy machine makes any import slow."""
-    done = subprocess.run([sys.executable, "-c", LOADED], capture_output=True, text=True, check=True)
-    modules = done.stdout.split()
-    names = {name.partition(".")[0] for name in modules}
-    assert "nexus" in names
-    assert not GATEWAY_ONLY & names
-    assert not {"asyncio", "ssl", "socket"} & names
-    assert len(modules) <= MOST_MODULES
+def test_the_library_loads_none_of_the_gateways_dependencies_in_under_100_ms(tmp_path):
+    """The least of the runs counts: the first compiles, and a busy machine makes any of them slower."""
+    cached = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+    cached["PYTHONPYCACHEPREFIX"] = str(tmp_path)
+    runs: list[float] = []
+    while len(runs) < 3 or (min(runs) >= MOST_SECONDS and len(runs) < MOST_RUNS):
+        done = subprocess.run(
+            [sys.executable, "-c", LOADED], env=cached, capture_output=True, text=True, check=True
+        )
+        seconds, listed = done.stdout.splitlines()
+        runs.append(float(seconds))
+        modules = listed.split()
+        names = {name.partition(".")[0] for name in modules}
+        assert not GATEWAY_ONLY & names
+        assert not {"asyncio", "ssl", "socket"} & names
+        assert len(modules) <= MOST_MODULES
+    print(f"import nexus.outcomes: {min(runs) * 1000:.0f} ms")  # noqa: T201 - the figure belongs in the log
+    assert min(runs) < MOST_SECONDS

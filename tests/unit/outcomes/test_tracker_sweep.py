@@ -325,7 +325,8 @@ def test_calls_that_wait_for_repository_checks_are_bounded(tracker):
 
 
 def test_receipts_of_the_2000_calls_resolved_last_are_remembered(tracker):
-    ids = [completed(tracker) for _ in range(2001)]
+    ids = [completed(tracker) for _ in range(5_000)]
     tracker.sweep_pending(0.0)
-    assert tracker.receipt(ids[0]) is None
-    assert tracker.receipt(ids[1]).trace_id == ids[1]
+    remembered = [trace_id for trace_id in ids if tracker.receipt(trace_id) is not None]
+    assert remembered == ids[-2_000:]
+    assert tracker.receipt(ids[-2_000]).trace_id == ids[-2_000]

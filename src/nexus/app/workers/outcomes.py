@@ -47,6 +47,8 @@ class OutcomeNews(Struct, array_like=True, gc=False):
 class SharedReader(SignalReader):
     """Knows the answers of all workers, which hash with the same key.
 
+    It keeps them for all of their time, because it can't ask whether the call of another worker still waits.
+
     At most a hundred answers between two batches are told: the memory holds some thousands, so beyond that
     they would only push each other out.
     """

@@ -79,7 +79,9 @@ class ExpectedTime:
             drawn[-1] = warm.index  # the one that has the prompt cached is always compared
         ranked = self._sorted(self._weigh(intent, [options[index] for index in drawn]), warm, mixed=False)
         ranking, costs = Ranking(ranked, options, drawn), intent.costs
-        return ranking if costs is None else tuple(_with_price(candidate, costs) for candidate in ranking)
+        if costs is None:
+            return ranking
+        return (*ranked, *(_with_price(candidate, costs) for candidate in ranking[len(ranked) :]))
 
     def _warm(self, intent: Intent, options: Sequence[Option]) -> "_Warm | None":
         """Who has the beginning of the prompt cached, if that is one of these."""
