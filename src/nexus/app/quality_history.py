@@ -22,12 +22,19 @@ _SAVE_SECONDS = 5.0
 _DAY_SECONDS = 86_400.0
 
 
-class _Content(Struct, frozen=True):
+class _Written(Struct, frozen=True):
     """The form of the file; `saved_at` is Unix time."""
 
     saved_at: float
-    agents: list[AgentHistory]
+    agents: list[msgspec.Raw]
     version: int = 1
+
+
+class _Content(Struct, frozen=True):
+    """The same as it is read."""
+
+    saved_at: float
+    agents: list[AgentHistory]
 
 
 class QualityHistory:
@@ -83,11 +90,13 @@ class QualityHistory:
             await asyncio.to_thread(self._write)
 
     def _write(self) -> None:
-        history = self._store.history()
+        # Each agent's is encoded as it comes: together they are megabytes, every few seconds.
+        encoder = msgspec.json.Encoder()
+        history = [msgspec.Raw(encoder.encode(agent)) for agent in self._store.history()]
         if not history:
             return
         try:
-            replace_file(self._path, msgspec.json.encode(_Content(self._clock.time(), history)))
+            replace_file(self._path, encoder.encode(_Written(self._clock.time(), history)))
         except OSError as error:
             if not self._failed:
                 _log.warning("quality history can't be written to %s (%s)", self._path, error.strerror)

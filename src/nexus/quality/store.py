@@ -1,7 +1,7 @@
 """The store: outcomes go in as they happen, figures come out as of the last recompute."""
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from nexus.core.clock import Clock, SystemClock
 from nexus.core.quality import AgentQualityMetrics
@@ -146,16 +146,15 @@ class QualityMetricsStore:
             self._agents.pop(agent_id, None)
             self._publish({name: kept for name, kept in self._figures.items() if name != agent_id})
 
-    def history(self) -> list[AgentHistory]:
-        """All that is needed to go on after a restart, but the quantiles of durations."""
-        found = []
+    def history(self) -> Iterator[AgentHistory]:
+        """All that is needed to go on after a restart but the quantiles of durations, agent by agent."""
         # One agent at a time: recording waits for the lock.
         for name in list(self._agents):
             with self._lock:
                 agent = self._agents.get(name)
-                if agent is not None:
-                    found.append(history_of(name, agent, self._now()))
-        return found
+                found = None if agent is None else history_of(name, agent, self._now())
+            if found is not None:
+                yield found
 
     def restore(self, history: Iterable[AgentHistory], elapsed: float) -> None:
         """Add a history that was made `elapsed` seconds ago; the figures are remade at once.

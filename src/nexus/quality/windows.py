@@ -24,20 +24,21 @@ class CounterRing:
     """Several counters, each summed over the same sliding window.
 
     `totals` are the sums, `columns` what they are made of, one number per bucket. `bucket` is the number of
-    the current bucket, counted from time zero; the caller divides the time by the bucket's width.
+    the current bucket, counted from time zero; the caller divides the time by the bucket's width. `size` is
+    their number.
     """
 
-    __slots__ = ("_size", "bucket", "columns", "totals")
+    __slots__ = ("bucket", "columns", "size", "totals")
 
     def __init__(self, size: int, kinds: Iterable[str], bucket: int) -> None:
-        self._size = size
+        self.size = size
         self.columns = tuple(array(kind, [0]) * size for kind in kinds)
         self.totals = [0] * len(self.columns)
         self.bucket = bucket
 
     def add(self, *amounts: int) -> None:
         """Add one amount per counter to the current bucket."""
-        slot = self.bucket % self._size
+        slot = self.bucket % self.size
         totals = self.totals
         for index, amount in enumerate(amounts):
             if amount:
@@ -49,13 +50,18 @@ class CounterRing:
         totals = self.totals
         if any(totals):
             first = self.bucket + 1
-            for number in range(first, min(bucket + 1, first + self._size)):
-                slot = number % self._size
+            for number in range(first, min(bucket + 1, first + self.size)):
+                slot = number % self.size
                 for index, column in enumerate(self.columns):
                     if column[slot]:
                         totals[index] -= column[slot]
                         column[slot] = 0
         self.bucket = bucket
+
+    def rows(self) -> list[tuple[int, ...]]:
+        """Each counter's numbers, the oldest bucket first and the current one last."""
+        oldest = (self.bucket + 1) % self.size
+        return [(*column[oldest:], *column[:oldest]) for column in self.columns]
 
     def merge(self, other: "CounterRing") -> None:
         """Add the counts of a ring of the same shape that stands at the same bucket."""
@@ -66,7 +72,7 @@ class CounterRing:
 
     def copy(self, counters: int) -> "CounterRing":
         """A ring of the first `counters` counters as they are now."""
-        twin = CounterRing(self._size, (), self.bucket)
+        twin = CounterRing(self.size, (), self.bucket)
         twin.columns = tuple(column[:] for column in self.columns[:counters])
         twin.totals = self.totals[:counters]
         return twin

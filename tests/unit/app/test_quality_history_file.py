@@ -76,11 +76,11 @@ async def test_a_wall_clock_that_went_back_means_that_no_time_has_passed(tmp_pat
     assert two.failures == 1
 
 
-BUCKET = '{"age_seconds":0,"counts":[%s,0,0,0,0,0]}'
-AGENT = '{"saved_at":1767225600,"agents":[{"agent_id":"a","windows":[{"model":"m","hour":[%s],"day":[]}]}]}'
+COUNTS = '{"age_seconds":0,"rows":[[%s],[0],[0],[0],[0],[0]]}'
+AGENT = '{"saved_at":1767225600,"agents":[{"agent_id":"a","windows":[{"model":"m","hour":%s}]}]}'
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", AGENT % (BUCKET % -1), AGENT % (BUCKET % 2**40)])
+@pytest.mark.parametrize("content", ["", "{", "[]", AGENT % (COUNTS % -1), AGENT % (COUNTS % 2**40)])
 def test_a_damaged_file_is_set_aside_and_stops_nothing(tmp_path, clock, content, caplog):
     (tmp_path / "quality.json").write_text(content)
     assert not Process(tmp_path, clock).history.load()

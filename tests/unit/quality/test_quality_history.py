@@ -14,7 +14,7 @@ DAY = 86_400.0
 
 def restarted(store: QualityMetricsStore, elapsed: float, *, boot: float = 5.0) -> QualityMetricsStore:
     """A store of another process, whose monotonic clock has another start, after the file was written."""
-    written = msgspec.json.decode(msgspec.json.encode(store.history()), type=list[AgentHistory])
+    written = msgspec.json.decode(msgspec.json.encode(list(store.history())), type=list[AgentHistory])
     other = QualityMetricsStore(QualityConfig(), ManualClock(start=boot))
     other.restore(written, elapsed)
     return other
@@ -76,7 +76,7 @@ def test_what_was_forgiven_stays_forgiven(store):
 
 def test_a_history_is_added_to_what_is_there(store):
     store.record_outcome("a", True, None, model="m")
-    written = store.history()
+    written = list(store.history())
     store.record_outcome("a", False, None, model="m")
     store.restore(written, 0.0)
     assert store.get_metrics("a").request_count_1h == 3
@@ -88,11 +88,11 @@ def test_outcomes_without_a_model_and_of_other_answers_are_kept(store):
 
 
 def test_an_idle_store_has_no_history_of_counts(store, clock):
-    assert store.history() == []
+    assert list(store.history()) == []
     store.record_outcome("a", True, None, model="m")
     clock.advance(2 * DAY)
     [agent] = store.history()
-    assert [(window.hour, window.day) for window in agent.windows] == [((), ())]
+    assert [(window.hour, window.day) for window in agent.windows] == [(None, None)]
 
 
 @pytest.mark.parametrize("elapsed", [-1.0, float("nan")])

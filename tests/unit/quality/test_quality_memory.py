@@ -34,15 +34,15 @@ def a_day(store: QualityMetricsStore, clock: ManualClock, per_step: int, agent_i
 
 
 def test_busy_days_cost_no_more_than_quiet_ones():
-    """Forty times the traffic, the same bytes, and under 50 kB."""
+    """Forty times the traffic, the same bytes but for what its wider spread takes, and under 25 kB."""
     clock = ManualClock()
     sizes = []
     for per_step in (1, 40):
         store = QualityMetricsStore(clock=clock)
         a_day(store, clock, per_step, "a")
         sizes.append(size_of(store._agents["a"]))
-    assert sizes[1] <= sizes[0] * 1.02
-    assert sizes[1] < 50_000
+    assert sizes[1] <= sizes[0] * 1.1
+    assert sizes[1] < 25_000
 
 
 def test_a_hostile_list_of_names_stays_under_the_ceiling():

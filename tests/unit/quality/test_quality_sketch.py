@@ -2,7 +2,7 @@
 
 import pytest
 
-from nexus.quality.sketch import MAX_MS, MIN_MS, HourSketch, LogSketch
+from nexus.quality.sketch import MAX_MS, MIN_MS, HourSketch, LogSketch, Packed
 
 
 def test_an_empty_sketch_has_no_quantile():
@@ -37,8 +37,21 @@ def test_merging_adds_and_subtracting_undoes_it():
     one.merge(other)
     assert one.counts == both.counts
     assert len(one) == 99
-    one.subtract(other)
+    one.subtract(Packed(other))
     assert len(one) == 50
+    assert one.quantile(1.0) == pytest.approx(99, rel=0.02)
+
+
+def test_what_is_packed_leaves_out_the_empty_ends():
+    """A backend's durations lie close together."""
+    sketch = LogSketch()
+    for value in (20.0, 25.0, 30.0):
+        sketch.add(value)
+    packed = Packed(sketch)
+    assert sum(packed.counts) == 3
+    assert packed.counts[0] == packed.counts[-1] == 1
+    assert len(packed.counts) < len(sketch.counts) / 10
+    assert not any(Packed(LogSketch()).counts)
 
 
 def test_the_hour_slides():

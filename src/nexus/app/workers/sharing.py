@@ -129,7 +129,7 @@ class Sharing:
             found=self._found,
             standings=[self._standing(view) for view in views],
             breakers=self._open_breakers(),
-            history=gateway.store.history(),
+            history=list(gateway.store.history()),
             pending=self._pending.everything(self._index),
             counts=gateway.book.everything(),
             filling=buckets.filling(self._clock.monotonic()) if buckets is not None else {},
