@@ -15,7 +15,7 @@ from nexus.core.receipt import LedgerEntry
 TEXT_LIMIT = 256
 """Characters kept of an error or a routing reason, the ellipsis included."""
 
-_TURN = 500
+_TURN = 250
 _TEXTS = ("trace_id", "model_id", "routing_reason", "backend_id", "error", "project_id", "intent", "signal")
 _ENCODER = msgspec.json.Encoder()
 _DECODER = msgspec.json.Decoder(LedgerEntry)

@@ -56,3 +56,33 @@ def test_several_that_make_the_same_ledger_at_the_same_moment_all_get_it(tmp_pat
             found = sorted(entry.trace_id for entry in ledger.read())
             ledger.close()
             assert found == [f"{number:032x}" for number in range(4)]
+
+
+def test_gaps_in_the_numbers_do_not_make_pruning_take_more(tmp_path: Path):
+    """What is no receipt is not counted as one, wherever it went."""
+    path = tmp_path / "ledger.db"
+    ledger = SqliteLedger(path)
+    made = _real(range(12))
+    ledger.append(made)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("DELETE FROM receipts WHERE seq BETWEEN 5 AND 8")
+    assert ledger.prune(9) == 0
+    assert ledger.prune(6) == 2
+    assert ledger.read() == [*made[2:4], *made[8:]]
+    ledger.close()
+
+
+def test_what_pruning_reads_does_not_grow_with_what_it_keeps(tmp_path: Path):
+    """Receipts wait meanwhile: of a million it must not look at each. Counted in SQLite's own steps."""
+
+    def steps(kept: int) -> int:
+        ledger = SqliteLedger(tmp_path / f"{kept}.db")
+        ledger.append(_real(range(kept + 100)))
+        seen = []
+        ledger._connection.set_progress_handler(lambda: seen.append(1), 1)
+        assert ledger.prune(kept) == 100
+        ledger._connection.set_progress_handler(None, 1)
+        ledger.close()
+        return len(seen)
+
+    assert 100 < steps(20_000) < 2 * steps(1_000)
