@@ -1,9 +1,10 @@
 """A thousand streams at the pace of a model: what Nexus adds to the time to first token, any byte lost.
 
-    python -m bench.paced [--streams 1000] [--per-second 20] [--tokens 100] [--json PATH]
+    python -m bench.paced [--only nexus,vllm-router] [--rounds 1] [--streams 1000] [--per-second 20]
+                          [--tokens 100] [--json PATH]
 
-The same streams are asked for directly and through the gateway; every stream's body is compared byte for byte
-with what the mock sends.
+The same streams are asked for directly and through the gateway and its peers, one after the other in each
+round; every stream's body is compared byte for byte with what the mock sends.
 """
 
 import argparse
@@ -11,7 +12,9 @@ import asyncio
 import os
 import sys
 import tempfile
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from statistics import median
 from time import monotonic
 from typing import cast
 
@@ -29,6 +32,7 @@ _REQUEST = (
     b"Content-Length: %d\r\n\r\n%b" % (len(_BODY), _BODY)
 )
 _ARRIVAL_SECONDS = 2.0
+DIRECT = "direct"
 
 
 class Paced(Struct, frozen=True):
@@ -133,51 +137,86 @@ async def measure(target: process.Running, *, streams: int, tokens: int) -> Pace
     return Paced(streams, whole, streams - whole, round(p50, 2), round(p99, 2), round(busy, 3))
 
 
-def run(folder: Path, *, streams: int, per_second: int, tokens: int) -> tuple[Paced, Paced]:
-    """Going direct, and through Nexus."""
+def run(
+    folder: Path, *, streams: int, per_second: int, tokens: int, only: Collection[str] = ("nexus",)
+) -> dict[str, Paced]:
+    """Going direct, and through each of these proxies.
+
+    Raises:
+        process.UnavailableError: one of them is not installed.
+        process.NotReadyError: one of them did not start.
+    """
     port = process.free_port()
     command = [sys.executable, "-m", "bench.paced_mock", str(port), str(tokens), str(per_second)]
     mock = process.start(
         "paced-mock", command, port=port, core=process.LOAD_CORE, log=folder / "paced-mock.log"
     )
+    found = {}
     try:
-        nexus = subjects.start_nexus(folder, mock.url, "paced")
-        try:
-            uvloop.run(measure(nexus, streams=32, tokens=tokens))  # warm-up
-            direct = uvloop.run(measure(mock, streams=streams, tokens=tokens))
-            through = uvloop.run(measure(nexus, streams=streams, tokens=tokens))
-        finally:
-            nexus.stop()
+        found[DIRECT] = uvloop.run(measure(mock, streams=streams, tokens=tokens))
+        for subject in subjects.PROXIES:
+            if subject.name in only:
+                running = subject.start(folder, mock.url, f"paced-{subject.name}")
+                try:
+                    uvloop.run(measure(running, streams=32, tokens=tokens))  # warm-up
+                    found[subject.name] = uvloop.run(measure(running, streams=streams, tokens=tokens))
+                finally:
+                    running.stop()
     finally:
         mock.stop()
-    return direct, through
+    return found
+
+
+def table(rounds: Sequence[Mapping[str, Paced]]) -> str:
+    """Medians over the rounds; what is added is the difference to going direct in the same round."""
+    lines = [
+        f"{'':14} {'TTFT p50 ms':>12} {'p99 ms':>8} {'added':>8} {'from':>8} {'to':>8} {'core':>6} broken"
+    ]
+    for name in rounds[0]:
+        rows = [found[name] for found in rounds]
+        added = [found[name].ttft_p99_ms - found[DIRECT].ttft_p99_ms for found in rounds]
+        lines.append(
+            f"{name:14} {median(row.ttft_p50_ms for row in rows):12.2f} "
+            f"{median(row.ttft_p99_ms for row in rows):8.2f} {median(added):8.2f} {min(added):8.2f} "
+            f"{max(added):8.2f} {median(row.busy for row in rows):6.0%} {sum(row.broken for row in rows)}"
+        )
+    return "\n".join(lines)
 
 
 def main() -> int:
-    """Run and print; 1 if a stream was not relayed whole."""
+    """Run and print; 1 if a stream was not relayed whole, 2 if a proxy can't be run."""
     parser = argparse.ArgumentParser(prog="bench.paced", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--only", default="nexus", help="proxies to measure, with commas between them")
+    parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--streams", type=int, default=1000)
     parser.add_argument("--per-second", type=int, default=20, help="tokens per second and stream")
     parser.add_argument("--tokens", type=int, default=100, help="tokens per stream")
     parser.add_argument("--json", type=Path, help="write the figures here")
     options = parser.parse_args()
+    only = set(options.only.split(","))
+    if unknown := only - {subject.name for subject in subjects.PROXIES}:
+        parser.error(f"there is no proxy {', '.join(sorted(unknown))}")
     os.sched_setaffinity(0, {process.LOAD_CORE})
-    with tempfile.TemporaryDirectory(prefix="nexus-bench-") as folder:
-        direct, through = run(
-            Path(folder), streams=options.streams, per_second=options.per_second, tokens=options.tokens
-        )
-    for name, figures in (("direct", direct), ("nexus", through)):
-        print(
-            f"{name:7} {figures.whole} of {figures.streams} streams whole, core {figures.busy:.0%}, "
-            f"TTFT p50 {figures.ttft_p50_ms} ms, p99 {figures.ttft_p99_ms} ms"
-        )
-    print(
-        f"added TTFT p99: {through.ttft_p99_ms - direct.ttft_p99_ms:.2f} ms, broken streams: {through.broken}"
-    )
+    rounds = []
+    try:
+        for _ in range(options.rounds):
+            with tempfile.TemporaryDirectory(prefix="nexus-bench-") as folder:
+                rounds.append(
+                    run(
+                        Path(folder),
+                        streams=options.streams,
+                        per_second=options.per_second,
+                        tokens=options.tokens,
+                        only=only,
+                    )
+                )
+    except (process.UnavailableError, process.NotReadyError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    print(table(rounds))
     if options.json:
-        document = {"machine": machine.describe(), "direct": direct, "nexus": through}
-        write_json(options.json, document)
-    return 1 if through.broken or direct.broken else 0
+        write_json(options.json, {"machine": machine.describe(), "rounds": rounds})
+    return 1 if any(row.broken for found in rounds for row in found.values()) else 0
 
 
 if __name__ == "__main__":

@@ -99,7 +99,8 @@ def measure(folder: Path, *, seconds: float, rounds: int, requests: int) -> Meas
     rows = proxies.run(folder, only=set(proxies.NAMES), seconds=seconds, rounds=rounds)
     print(table(rows), flush=True)
     with _on(process.LOAD_CORE):
-        streams = tuple(paced.run(folder, streams=1000, per_second=20, tokens=100) for _ in range(rounds))
+        pairs = [paced.run(folder, streams=1000, per_second=20, tokens=100) for _ in range(rounds)]
+        streams = tuple((pair[paced.DIRECT], pair["nexus"]) for pair in pairs)
     print(*streams, sep="\n", flush=True)
     grown = footprint.run(folder, requests=requests, backends=100)
     print(grown, flush=True)
