@@ -151,15 +151,19 @@ def run(
     mock = process.start(
         "paced-mock", command, port=port, core=process.LOAD_CORE, log=folder / "paced-mock.log"
     )
+
+    def warmed(target: process.Running) -> Paced:
+        uvloop.run(measure(target, streams=32, tokens=tokens))
+        return uvloop.run(measure(target, streams=streams, tokens=tokens))
+
     found = {}
     try:
-        found[DIRECT] = uvloop.run(measure(mock, streams=streams, tokens=tokens))
+        found[DIRECT] = warmed(mock)
         for subject in subjects.PROXIES:
             if subject.name in only:
                 running = subject.start(folder, mock.url, f"paced-{subject.name}")
                 try:
-                    uvloop.run(measure(running, streams=32, tokens=tokens))  # warm-up
-                    found[subject.name] = uvloop.run(measure(running, streams=streams, tokens=tokens))
+                    found[subject.name] = warmed(running)
                 finally:
                     running.stop()
     finally:
@@ -186,16 +190,15 @@ def table(rounds: Sequence[Mapping[str, Paced]]) -> str:
 def main() -> int:
     """Run and print; 1 if a stream was not relayed whole, 2 if a proxy can't be run."""
     parser = argparse.ArgumentParser(prog="bench.paced", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--only", default="nexus", help="proxies to measure, with commas between them")
+    parser.add_argument(
+        "--only", type=subjects.named, default="nexus", help=f"some of {','.join(subjects.NAMES)}"
+    )
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--streams", type=int, default=1000)
     parser.add_argument("--per-second", type=int, default=20, help="tokens per second and stream")
     parser.add_argument("--tokens", type=int, default=100, help="tokens per stream")
     parser.add_argument("--json", type=Path, help="write the figures here")
     options = parser.parse_args()
-    only = set(options.only.split(","))
-    if unknown := only - {subject.name for subject in subjects.PROXIES}:
-        parser.error(f"there is no proxy {', '.join(sorted(unknown))}")
     os.sched_setaffinity(0, {process.LOAD_CORE})
     rounds = []
     try:
@@ -207,7 +210,7 @@ def main() -> int:
                         streams=options.streams,
                         per_second=options.per_second,
                         tokens=options.tokens,
-                        only=only,
+                        only=options.only,
                     )
                 )
     except (process.UnavailableError, process.NotReadyError) as error:

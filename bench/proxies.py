@@ -21,7 +21,6 @@ from bench import load, machine, process, subjects
 from bench.figures import Report, Row, figure, ratios, table, write_json
 
 CONNECTIONS = 32
-NAMES = tuple(subject.name for subject in subjects.PROXIES)
 RESULTS = Path(__file__).resolve().parent / "results"
 _WARM_UP_SECONDS = 1.0
 
@@ -163,12 +162,10 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench.proxies", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seconds", type=float, default=3.0, help="length of each run (default: 3)")
     parser.add_argument("--rounds", type=int, default=3, help="runs of each measurement (default: 3)")
-    parser.add_argument("--only", default=",".join(NAMES), help=f"some of: {', '.join(NAMES)}")
+    names = ",".join(subjects.NAMES)
+    parser.add_argument("--only", type=subjects.named, default=names, help=f"some of {names}")
     parser.add_argument("--no-save", action="store_true", help="do not write to bench/results/")
-    options = parser.parse_args(argv)
-    if unknown := set(options.only.split(",")) - set(NAMES):
-        parser.error(f"--only: no such proxy: {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}")
-    return options
+    return parser.parse_args(argv)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -177,10 +174,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if shutil.which("taskset") is None or len(os.sched_getaffinity(0)) < 2:
         print("bench: needs Linux with two cores and `taskset`", file=sys.stderr)
         return 1
-    only = set(options.only.split(","))
     with tempfile.TemporaryDirectory(prefix="nexus-bench-") as folder:
         try:
-            rows = run(Path(folder), only=only, seconds=options.seconds, rounds=options.rounds)
+            rows = run(Path(folder), only=options.only, seconds=options.seconds, rounds=options.rounds)
         except (process.UnavailableError, process.NotReadyError) as error:
             print(f"bench: {error}", file=sys.stderr)
             return 1

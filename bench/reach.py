@@ -19,7 +19,7 @@ from statistics import median
 
 from msgspec import Struct
 
-from bench import footprint, load, machine, paced, process, proxies, quality_cost, workers
+from bench import footprint, load, machine, paced, process, proxies, quality_cost, subjects, workers
 from bench.bench_routing_decision import plain_decisions
 from bench.figures import Row, ratios, table, write_json
 
@@ -96,7 +96,7 @@ def measure(folder: Path, *, seconds: float, rounds: int, requests: int) -> Meas
     Raises:
         process.UnavailableError, process.NotReadyError, load.LoadError: a bench can't run here at all.
     """
-    rows = proxies.run(folder, only=set(proxies.NAMES), seconds=seconds, rounds=rounds)
+    rows = proxies.run(folder, only=set(subjects.NAMES), seconds=seconds, rounds=rounds)
     print(table(rows), flush=True)
     with _on(process.LOAD_CORE):
         pairs = [paced.run(folder, streams=1000, per_second=20, tokens=100) for _ in range(rounds)]

@@ -1,6 +1,7 @@
 """What is measured: the straight way to the mock, nginx as a plain proxy, the peers, and Nexus."""
 
 import sys
+from argparse import ArgumentTypeError
 from pathlib import Path
 
 from bench import peer_subjects, peers, process
@@ -103,3 +104,16 @@ PROXIES = (
     *peer_subjects.SUBJECTS,
     Subject("nexus", "everything on, request log to a file", start_nexus),
 )
+NAMES = tuple(subject.name for subject in PROXIES)
+
+
+def named(text: str) -> set[str]:
+    """The proxies of a command line's `--only`: names with commas between them.
+
+    Raises:
+        ArgumentTypeError: there is no such proxy.
+    """
+    names = set(text.split(","))
+    if unknown := names - set(NAMES):
+        raise ArgumentTypeError(f"no such proxy: {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}")
+    return names

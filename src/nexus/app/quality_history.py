@@ -22,19 +22,12 @@ _SAVE_SECONDS = 5.0
 _DAY_SECONDS = 86_400.0
 
 
-class _Written(Struct, frozen=True):
-    """The form of the file; `saved_at` is Unix time."""
+class _Content(Struct, frozen=True):
+    """The form of the file; `saved_at` is Unix time, each of `agents` an `AgentHistory`."""
 
     saved_at: float
     agents: list[msgspec.Raw]
     version: int = 1
-
-
-class _Content(Struct, frozen=True):
-    """The same as it is read."""
-
-    saved_at: float
-    agents: list[AgentHistory]
 
 
 class QualityHistory:
@@ -67,7 +60,8 @@ class QualityHistory:
             content = msgspec.json.decode(self._path.read_bytes(), type=_Content)
             elapsed = max(0.0, self._clock.time() - content.saved_at)
             if elapsed < _DAY_SECONDS:
-                self._store.restore(content.agents, elapsed)
+                decode = msgspec.json.Decoder(AgentHistory).decode
+                self._store.restore([decode(agent) for agent in content.agents], elapsed)
                 return bool(content.agents)
         except FileNotFoundError:
             return False
@@ -96,7 +90,7 @@ class QualityHistory:
         if not history:
             return
         try:
-            replace_file(self._path, encoder.encode(_Written(self._clock.time(), history)))
+            replace_file(self._path, encoder.encode(_Content(self._clock.time(), history)))
         except OSError as error:
             if not self._failed:
                 _log.warning("quality history can't be written to %s (%s)", self._path, error.strerror)

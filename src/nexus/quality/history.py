@@ -95,11 +95,11 @@ def _counts(ring: CounterRing, seconds: int, now: float) -> Counts | None:
 def _fill(ring: CounterRing, counts: Counts | None, seconds: int, moment: float) -> None:
     if counts is None or len(counts.rows) != len(ring.columns):
         return
-    last = (moment - counts.age_seconds) / seconds
+    newest = round((moment - counts.age_seconds) / seconds)
     for index, row in enumerate(counts.rows):
         for age, count in enumerate(reversed(row)):
             # The nearest bucket, but never one that is not there yet.
-            number = min(ring.bucket, round(last - age))
+            number = min(ring.bucket, newest - age)
             if number > ring.bucket - ring.size:
                 ring.columns[index][number % ring.size] += count
                 ring.totals[index] += count

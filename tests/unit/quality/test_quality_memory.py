@@ -25,24 +25,37 @@ def size_of(thing: object, seen: set[int] | None = None) -> int:
 
 
 def a_day(store: QualityMetricsStore, clock: ManualClock, per_step: int, agent_id: str) -> None:
-    """A day in steps of two minutes, with so many streamed and other answers in each."""
+    """A day in steps of two minutes, with so many streamed and other answers in each, of two durations."""
     for step in range(720):
         for number in range(per_step):
-            store.record_outcome(agent_id, number % 5 < 4, 20.0 + step + number, model="m")
-            store.record_outcome(agent_id, True, 20.0 + number, model="m", streamed=False)
+            slower = 39.0 * ((step + number) % 2)
+            store.record_outcome(agent_id, number % 5 < 4, 20.0 + step + slower, model="m")
+            store.record_outcome(agent_id, True, 20.0 + slower, model="m", streamed=False)
         clock.advance(120)
 
 
 def test_busy_days_cost_no_more_than_quiet_ones():
-    """Forty times the traffic, the same bytes but for what its wider spread takes, and under 25 kB."""
+    """Forty times the traffic, the same bytes, and under 25 kB."""
     clock = ManualClock()
     sizes = []
     for per_step in (1, 40):
         store = QualityMetricsStore(clock=clock)
         a_day(store, clock, per_step, "a")
         sizes.append(size_of(store._agents["a"]))
-    assert sizes[1] <= sizes[0] * 1.1
+    assert sizes[1] <= sizes[0] * 1.02
     assert sizes[1] < 25_000
+
+
+def test_durations_of_every_length_stay_under_the_bound():
+    """What is kept of them grows with their spread, up to 50 kB."""
+    clock = ManualClock()
+    store = QualityMetricsStore(clock=clock)
+    for _ in range(60):
+        for exponent in range(-10, 66):
+            store.record_outcome("a", True, 10 ** (exponent / 10), model="m")
+            store.record_outcome("a", True, 10 ** (exponent / 10), model="m", streamed=False)
+        clock.advance(120)
+    assert 30_000 < size_of(store._agents["a"]) < 50_000
 
 
 def test_a_hostile_list_of_names_stays_under_the_ceiling():
