@@ -1,7 +1,6 @@
 """What a client sees of two workers: one limit, one memory of requests, one set of metrics."""
 
 import socket
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,7 +8,7 @@ import pytest
 
 from nexus.testing import FaultyBackend, GatewayProcess, GatewayProcessError
 from tests.e2e.gateway_client import backend, chat
-from tests.e2e.worker_desks import SECONDS, Desks, kill_oldest_worker
+from tests.e2e.worker_desks import Desks, ended, kill_oldest_worker, worker_pids
 
 CONFIG = """
 [server]
@@ -134,21 +133,10 @@ def test_metrics_are_those_of_all_workers_and_never_fall(gateway):
         for desk in desks:
             desk.wait_for(lambda _, at=desk: _reading(at, outcomes) == known + 4)
             desk.wait_for(lambda _, at=desk: _reading(at, seconds) >= before)
-    gateway.kill()
-    deadline = time.monotonic() + SECONDS
-    while _is_open(gateway.port):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
-def _is_open(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), timeout=SECONDS).close()
-    except ConnectionRefusedError:
-        return False
-    except ConnectionResetError:
-        pass  # closed between the backlog and an accept: whether all have gone, the next look tells
-    return True
+    with ended(worker_pids(gateway)):
+        gateway.kill()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", gateway.port))
 
 
 def _reading(desk, name: str) -> float:

@@ -3,9 +3,11 @@
 import http.client
 import json
 import os
+import select
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -93,13 +95,26 @@ class Desks:
 
 
 def kill_oldest_worker(gateway: GatewayProcess) -> None:
-    """SIGKILL to the worker that began first; returns when it is gone."""
+    """SIGKILL to the worker that began first; returns when the supervisor has seen it gone."""
     victim = worker_pids(gateway)[0]
     os.kill(victim, signal.SIGKILL)
     deadline = time.monotonic() + SECONDS
     while victim in worker_pids(gateway):
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+@contextmanager
+def ended(pids: list[int]) -> Iterator[None]:
+    """Something in the block ends these processes, whoever's children they are; after it they are gone."""
+    watched = [os.pidfd_open(pid) for pid in pids]
+    try:
+        yield
+        for each in watched:
+            assert select.select([each], [], [], SECONDS)[0]
+    finally:
+        for each in watched:
+            os.close(each)
 
 
 def log_of(gateway: GatewayProcess) -> str:
