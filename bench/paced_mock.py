@@ -15,6 +15,7 @@ from typing import cast
 import uvloop
 
 from bench.stream_mock import MODELS, answer
+from nexus.server.listening import Listener, bind
 
 _TICK_SECONDS = 0.001
 
@@ -83,11 +84,9 @@ class Stream(asyncio.Protocol):
 async def _serve(port: int, tokens: int, per_second: int) -> None:
     wheel = Wheel(round(1 / per_second / _TICK_SECONDS))
     pieces = answer(tokens)
-    loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: Stream(wheel, pieces), "127.0.0.1", port, backlog=4096)
+    Listener(bind("127.0.0.1", port, shared=False), lambda: Stream(wheel, pieces))
     wheel.tick()
-    async with server:
-        await server.serve_forever()
+    await asyncio.Event().wait()
 
 
 if __name__ == "__main__":

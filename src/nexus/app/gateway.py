@@ -149,7 +149,7 @@ class Gateway:
         self.retries.settings = config.retry
         self.queue.max_size, self.queue.max_wait_seconds = queue_bounds(config)
         self.forwarder.context.configure(proxy_limits(config))
-        self._pool.connect_seconds = config.timeouts.connect_seconds
+        self._pool.opener.connect_seconds = config.timeouts.connect_seconds
         self._documents.configure(config)
         self._aliases.clear()
         self._aliases.update(config.routing.aliases)

@@ -74,7 +74,7 @@ async def _serve(loaded: LoadedConfig, process_log: ProcessLog) -> None:
         _log.warning("not every backend has answered its first check yet")
     try:
         gateway.start()
-        port = await gateway.service.listen(config.server.host, config.server.port)
+        port = gateway.service.listen(config.server.host, config.server.port)
         announce(config, gateway, port, pretty=process_log.pretty)
         settle_memory()
         await gateway.service.run()

@@ -1,12 +1,17 @@
 """Where an upstream is: a parsed base URL, and the request heads that go there, formatted once."""
 
+import socket
 from collections.abc import Iterable
+from typing import Any
 from urllib.parse import urlsplit
 
 from nexus import __version__
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _USER_AGENT = f"User-Agent: nexus/{__version__}\r\n"
+
+Address = tuple[socket.AddressFamily, tuple[Any, ...]]
+"""A family of addresses, and a socket address of it."""
 
 
 class Origin:
@@ -15,9 +20,11 @@ class Origin:
     Args:
         url: absolute, with an optional path prefix and nothing behind it.
         headers: sent with every request.
+
+    `address` is what a socket can connect to at once; None where a name must be looked up first, and for TLS.
     """
 
-    __slots__ = ("common", "host", "key", "port", "prefix", "tls")
+    __slots__ = ("address", "common", "host", "key", "port", "prefix", "tls")
 
     def __init__(self, url: str, headers: Iterable[tuple[str, str]] = ()) -> None:
         parts = urlsplit(url)
@@ -26,11 +33,17 @@ class Origin:
         self.port = parts.port or _DEFAULT_PORTS[parts.scheme]
         self.prefix = parts.path.rstrip("/")
         self.key = (self.host, self.port, self.tls)
+        self.address = None if self.tls else _literal(self.host, self.port)
         extra = "".join(f"{name}: {value}\r\n" for name, value in headers)
         host = f"[{self.host}]" if ":" in self.host else self.host
         if self.port != _DEFAULT_PORTS[parts.scheme]:
             host = f"{host}:{self.port}"
         self.common = f"Host: {host}\r\n{_USER_AGENT}{extra}".encode("latin-1")
+
+    @property
+    def authority(self) -> str:
+        """Host and port, for a person."""
+        return f"{self.host}:{self.port}"
 
     def post(self, path: str, forwarded: bytes, body: bytes) -> bytes:
         """A complete POST request; `forwarded` is a block of header lines each ended by CRLF."""
@@ -48,3 +61,11 @@ class Origin:
             (self.prefix + path).encode("latin-1"),
             self.common,
         )
+
+
+def _literal(host: str, port: int) -> Address | None:
+    try:
+        [found] = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+    except (OSError, UnicodeError):  # it is a name, whatever it is worth
+        return None
+    return found[0], found[4]

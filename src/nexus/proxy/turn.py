@@ -7,8 +7,11 @@ the processor's caches; `docs/performance.md` says what that is worth.
 """
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import Any
 
 _log = logging.getLogger("nexus.proxy")
 
@@ -82,3 +85,20 @@ def _do(steps: list[Step]) -> None:
             step()
         except Exception:  # noqa: BLE001  # reason: a fault of ours with one request must not cost the others theirs
             _log.exception("going on with a request failed")
+
+
+def begin_now(coroutine: Coroutine[Any, Any, object]) -> None:
+    """Run what makes a transport of a socket, which waits once, for one future.
+
+    A task would make the first step in the next turn of the loop.
+
+    Raises:
+        OSError: the first step failed.
+    """
+    waiter: asyncio.Future[object] = coroutine.send(None)
+    waiter.add_done_callback(partial(_end, coroutine))
+
+
+def _end(coroutine: Coroutine[Any, Any, object], _: asyncio.Future[object]) -> None:
+    with contextlib.suppress(StopIteration):
+        coroutine.send(None)

@@ -5,10 +5,11 @@ handler back as the answer arrives. There is no task or future per call; only op
 """
 
 import asyncio
-import socket
+import errno
 import ssl
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import cast
 
 import httptools
@@ -16,6 +17,7 @@ import httptools
 from nexus.core.clock import Clock
 from nexus.core.outcome import FailureKind
 from nexus.proxy.calling import CallHandler
+from nexus.proxy.opening import Opener, no_connection, too_slow
 from nexus.proxy.origin import Origin
 from nexus.proxy.turn import Turn
 
@@ -23,6 +25,7 @@ _FIRST_FINAL = 200
 _MAX_HEAD_BYTES = 65536
 _MAX_IDLE = 512
 _IDLE_SECONDS = 60.0
+_TAKEN_AND_LOST = frozenset({errno.ECONNRESET, errno.EPIPE})
 _FRAMING = frozenset({b"content-length", b"transfer-encoding"})
 
 
@@ -48,6 +51,11 @@ class Call:
             self.connection.close()
         elif self.task is not None:
             self.task.cancel()
+
+    def not_opened(self, kind: FailureKind, message: str) -> None:
+        """No connection could be opened for it, unless it was in the last moment."""
+        if self.connection is None:
+            self.fail(kind, message)
 
     def fail(self, kind: FailureKind, message: str) -> None:
         """Tell the handler, once."""
@@ -83,6 +91,7 @@ class UpstreamConnection(asyncio.Protocol):
         "answered",
         "call",
         "closing",
+        "connecting",
         "head_bytes",
         "headers",
         "idle_since",
@@ -111,6 +120,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.answered = False
         self.reused = False
         self.closing = False
+        self.connecting: asyncio.TimerHandle | None = None
         self.idle_since = 0.0
 
     def send(self, call: Call) -> None:
@@ -137,13 +147,30 @@ class UpstreamConnection(asyncio.Protocol):
         """The socket is open."""
         self.parser = httptools.HttpResponseParser(self)
         self.transport = cast("asyncio.Transport", transport)
-        self.pool.count(self.origin, 1)
+        if transport.get_extra_info("peername") is not None:
+            self.pool.count(self.origin, 1)
+        else:
+            self.connecting = self.pool.opener.expect(self.check_connected)
+            # So that `resume_writing` tells when it is: what is written waits until then.
+            self.transport.set_write_buffer_limits(0)
         if self.call is not None and self.call.done:
             self.close()
         elif self.call is not None:
-            # At once: the loop turns twice before the task that opened it goes on, long turns under load.
             self.call.connection = self
             self.flush()
+
+    def resume_writing(self) -> None:
+        """What was written is on its way, so the upstream has taken the connection."""
+        self._taken()
+
+    def check_connected(self) -> None:
+        """Give up unless the upstream has taken the connection by now."""
+        try:
+            self.transport.get_extra_info("socket").getpeername()
+        except OSError:
+            self._break(FailureKind.CONNECT_TIMEOUT, too_slow(self.origin, self.pool.opener.connect_seconds))
+        else:
+            self._taken()  # a large request is still being sent
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser; its callbacks below run before this returns."""
@@ -173,13 +200,19 @@ class UpstreamConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The socket is gone: decide what that means for the call, if there is one."""
         del self.parser
-        self.pool.count(self.origin, -1)
+        connecting, self.connecting = self.connecting, None
+        if connecting is None:
+            self.pool.count(self.origin, -1)
+        else:
+            connecting.cancel()
         self.closing = True
         self.pool.discard(self)
         call, self.call = self.call, None
         if call is None or call.done:
             return
-        if not self.answered and self.reused:
+        if connecting is not None and isinstance(exc, OSError) and exc.errno not in _TAKEN_AND_LOST:
+            call.fail(FailureKind.CONNECT, no_connection(self.origin, exc))
+        elif not self.answered and self.reused:
             # The pooled connection had been closed by the other side. Nothing of this request was answered,
             # so the same attempt goes out once more, on a connection that is certainly fresh.
             call.connection = None
@@ -238,6 +271,13 @@ class UpstreamConnection(asyncio.Protocol):
             self.close()
         self.pool.turn.answered(call.handler.on_end)
 
+    def _taken(self) -> None:
+        """The upstream has taken the connection."""
+        if self.connecting is not None:
+            self.connecting.cancel()
+            self.connecting = None
+            self.pool.count(self.origin, 1)
+
     def _drop_unasked(self) -> None:
         """End the connection; a call that had just got it, and is not sent yet, goes out on a fresh one."""
         call = self.call
@@ -284,15 +324,11 @@ class UpstreamPool:
         tls: Callable[[], ssl.SSLContext] = ssl.create_default_context,
     ) -> None:
         self.open_connections = 0
-        self.connect_seconds = connect_seconds
-        self._loop = loop
         self.turn = turn
         self._clock = clock
-        self._make_tls = tls
-        self._tls: ssl.SSLContext | None = None
+        self.opener = Opener(loop, connect_seconds, tls)
         self._idle: dict[tuple[str, int, bool], list[UpstreamConnection]] = {}
         self._open_to: Counter[tuple[str, int, bool]] = Counter()
-        self._connecting: set[asyncio.Task[None]] = set()
 
     def send(self, origin: Origin, data: bytes, handler: CallHandler) -> Call:
         """Send a complete request; the handler is called back, never before this returns."""
@@ -309,10 +345,8 @@ class UpstreamPool:
 
     def connect(self, call: Call) -> None:
         """Open a connection for this call."""
-        task = self._loop.create_task(self._open(call))
-        call.task = task
-        self._connecting.add(task)
-        task.add_done_callback(self._connecting.discard)
+        make = partial(UpstreamConnection, self, call.origin, call)
+        call.task = self.opener.open(call.origin, make, call.not_opened)
 
     def release(self, connection: UpstreamConnection) -> None:
         """Keep a connection for the next call, unless enough are kept already."""
@@ -353,38 +387,9 @@ class UpstreamPool:
 
     async def close(self) -> None:
         """Close every idle connection and give up those being opened."""
-        for task in list(self._connecting):
-            task.cancel()
+        self.opener.close()
         for idle in list(self._idle.values()):
             for connection in list(idle):
                 connection.close()
         self._idle.clear()
         await asyncio.sleep(0)
-
-    async def _open(self, call: Call) -> None:
-        origin = call.origin
-        where = f"{origin.host}:{origin.port}"
-        try:
-            async with asyncio.timeout(self.connect_seconds):
-                await self._loop.create_connection(
-                    lambda: UpstreamConnection(self, origin, call),
-                    origin.host,
-                    origin.port,
-                    ssl=self._tls_context() if origin.tls else None,
-                    server_hostname=origin.host if origin.tls else None,
-                )
-        except TimeoutError:
-            if call.connection is None:  # else it was opened in the last moment
-                seconds = self.connect_seconds
-                call.fail(FailureKind.CONNECT_TIMEOUT, f"no connection to {where} within {seconds:g} s")
-        except socket.gaierror as error:
-            call.fail(FailureKind.DNS, f"the name {origin.host} can't be resolved: {error.strerror}")
-        except ssl.SSLError as error:
-            call.fail(FailureKind.TLS, f"TLS with {where} failed: {error.reason or error}")
-        except OSError as error:
-            call.fail(FailureKind.CONNECT, f"no connection to {where}: {error.strerror or error}")
-
-    def _tls_context(self) -> ssl.SSLContext:
-        if self._tls is None:
-            self._tls = self._make_tls()
-        return self._tls

@@ -8,12 +8,11 @@ from collections.abc import Awaitable, Callable
 from msgspec import Struct
 
 from nexus.core.clock import Clock
-from nexus.core.errors import NexusError
 from nexus.server.edge import EdgeContext
 from nexus.server.http import HttpConnection
+from nexus.server.listening import Listener, bind, port_of
 
 _log = logging.getLogger("nexus.server")
-_BACKLOG = 4096
 _DRAIN_POLL_SECONDS = 0.02
 
 
@@ -26,10 +25,6 @@ class Periodic(Struct, frozen=True):
     name: str
     seconds: float | Callable[[], float]
     run: Callable[[], Awaitable[object] | None]
-
-
-class ListenError(NexusError):
-    """The address can't be listened on."""
 
 
 class Service:
@@ -62,25 +57,17 @@ class Service:
         self._periodics = periodics
         self._stop = asyncio.Event()
         self._stop_now = asyncio.Event()
-        self._server: asyncio.Server | None = None
+        self._listener: Listener | None = None
 
-    async def listen(self, host: str, port: int, *, shared: bool = False) -> int:
+    def listen(self, host: str, port: int, *, shared: bool = False) -> int:
         """Accept clients; returns the port, which matters for port 0. `shared`: with other processes.
 
         Raises:
             ListenError: the address is taken or not ours.
         """
-        loop = asyncio.get_running_loop()
-        try:
-            self._server = await loop.create_server(
-                lambda: HttpConnection(self._edge), host, port, backlog=_BACKLOG, reuse_port=shared or None
-            )
-        except OSError as error:
-            reason = error.strerror or str(error)
-            raise ListenError(
-                f"can't listen on {host}:{port}: {reason}; choose another address with --host and --port"
-            ) from error
-        return int(self._server.sockets[0].getsockname()[1])
+        bound = bind(host, port, shared=shared)
+        self._listener = Listener(bound, lambda: HttpConnection(self._edge))
+        return port_of(bound)
 
     def also(self, work: Periodic) -> None:
         """More background work; only before `run`."""
@@ -118,8 +105,8 @@ class Service:
         edge = self._edge
         edge.draining = True
         self._on_drain()
-        if self._server is not None:
-            self._server.close()
+        if self._listener is not None:
+            self._listener.close()
         waiting = self._active()
         if waiting:
             _log.info("shutting down: %d requests are still being answered", waiting)

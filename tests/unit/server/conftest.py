@@ -1,15 +1,5 @@
 """The edge is tested on the event loop it runs on."""
 
-import asyncio
-from collections.abc import Callable
+from tests.product_loop import pytest_asyncio_loop_factories
 
-import pytest
-import uvloop
-
-
-def pytest_asyncio_loop_factories(
-    config: pytest.Config,  # noqa: ARG001  # the hook's signature
-    item: pytest.Item,  # noqa: ARG001
-) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
-    """uvloop, as in production."""
-    return {"uvloop": uvloop.new_event_loop}
+__all__ = ["pytest_asyncio_loop_factories"]

@@ -154,7 +154,7 @@ class _Worker:
             else:
                 sharing.look(scene)
             gateway.start()
-            await service.listen(self._config.server.host, self._port, shared=True)
+            service.listen(self._config.server.host, self._port, shared=True)
             link.deliver_to(self._listener(gateway, sharing), service.stop)
             link.send(Ready())
             if scene is None:

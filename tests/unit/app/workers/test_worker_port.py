@@ -4,7 +4,8 @@ import socket
 
 import pytest
 
-from nexus.app.workers.port import PortError, hold_port
+from nexus.app.workers.port import hold_port
+from nexus.server.listening import ListenError
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
@@ -20,7 +21,7 @@ def test_a_port_is_held_for_who_shares_it_and_nobody_else(host):
             worker.listen()
             with socket.create_connection((host, port)):
                 pass
-            with pytest.raises(PortError, match=f"can't listen on {host}:{port}"), hold_port(host, port):
+            with pytest.raises(ListenError, match=f"can't listen on {host}:{port}"), hold_port(host, port):
                 pass
 
 
@@ -31,10 +32,10 @@ def test_a_port_that_workers_of_another_gateway_share_is_taken():
         other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         other.bind(("127.0.0.1", port))
         other.listen()
-        with pytest.raises(PortError), hold_port("127.0.0.1", port):
+        with pytest.raises(ListenError), hold_port("127.0.0.1", port):
             pass
 
 
 def test_an_address_that_is_not_ours_is_refused_with_its_name():
-    with pytest.raises(PortError, match=r"can't listen on 192\.0\.2\.1:80"), hold_port("192.0.2.1", 80):
+    with pytest.raises(ListenError, match=r"can't listen on 192\.0\.2\.1:80"), hold_port("192.0.2.1", 80):
         pass

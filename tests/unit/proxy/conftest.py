@@ -1,0 +1,5 @@
+"""The upstream side is tested on the event loop it runs on."""
+
+from tests.product_loop import pytest_asyncio_loop_factories
+
+__all__ = ["pytest_asyncio_loop_factories"]
