@@ -36,7 +36,11 @@ DIRECT = "direct"
 
 
 class Paced(Struct, frozen=True):
-    """What many streams met. Times in milliseconds; `busy` is the share of its core the target used."""
+    """What many streams met.
+
+    Times in milliseconds. `busy` is the share of its core the target used, `stolen` the share of all cores
+    that the machine's host gave to others.
+    """
 
     streams: int
     whole: int
@@ -44,6 +48,7 @@ class Paced(Struct, frozen=True):
     ttft_p50_ms: float
     ttft_p99_ms: float
     busy: float
+    stolen: float
 
 
 class Outcome(Struct):
@@ -128,13 +133,15 @@ async def measure(target: process.Running, *, streams: int, tokens: int) -> Pace
         transport.abort()
         return outcome
 
-    before, began = target.cpu_seconds(), monotonic()
+    before, began, stolen = target.cpu_seconds(), monotonic(), machine.Stolen()
     outcomes = await asyncio.gather(*(one(number) for number in range(streams)))
     busy = (target.cpu_seconds() - before) / (monotonic() - began)
     times = sorted(outcome.ttft * 1000 for outcome in outcomes)
     whole = sum(outcome.whole for outcome in outcomes)
     p50, p99 = times[len(times) // 2], times[int(len(times) * 0.99)]
-    return Paced(streams, whole, streams - whole, round(p50, 2), round(p99, 2), round(busy, 3))
+    return Paced(
+        streams, whole, streams - whole, round(p50, 2), round(p99, 2), round(busy, 3), stolen.share()
+    )
 
 
 def run(
@@ -173,16 +180,16 @@ def run(
 
 def table(rounds: Sequence[Mapping[str, Paced]]) -> str:
     """Medians over the rounds; what is added is the difference to going direct in the same round."""
-    lines = [
-        f"{'':14} {'TTFT p50 ms':>12} {'p99 ms':>8} {'added':>8} {'from':>8} {'to':>8} {'core':>6} broken"
-    ]
+    names = ("TTFT p50 ms", "p99 ms", "added", "from", "to", "core", "stolen", "broken")
+    lines = [f"{'':14} " + " ".join(f"{name:>{max(len(name), 7)}}" for name in names)]
     for name in rounds[0]:
         rows = [found[name] for found in rounds]
         added = [found[name].ttft_p99_ms - found[DIRECT].ttft_p99_ms for found in rounds]
         lines.append(
-            f"{name:14} {median(row.ttft_p50_ms for row in rows):12.2f} "
-            f"{median(row.ttft_p99_ms for row in rows):8.2f} {median(added):8.2f} {min(added):8.2f} "
-            f"{max(added):8.2f} {median(row.busy for row in rows):6.0%} {sum(row.broken for row in rows)}"
+            f"{name:14} {median(row.ttft_p50_ms for row in rows):11.2f} "
+            f"{median(row.ttft_p99_ms for row in rows):7.2f} {median(added):7.2f} {min(added):7.2f} "
+            f"{max(added):7.2f} {median(row.busy for row in rows):7.0%} "
+            f"{median(row.stolen for row in rows):7.1%} {sum(row.broken for row in rows):7}"
         )
     return "\n".join(lines)
 

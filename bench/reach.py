@@ -25,6 +25,9 @@ from bench.figures import Row, ratios, table, write_json
 
 FLEETS = (8, 25, 100)
 _WORKERS = (1, 2)
+_MOST_STOLEN = 0.05
+_TRIES = 4
+"""Pairs of paced streams, per round, until there are enough in which the host left us our cores."""
 _ADDED_US = {"nginx": 68.0, "vllm-router": 145.0, "sglang-router": 166.0, "envoy": 179.0}
 """What others added on the machine on which 180 µs were set as the bound, and 100 as the aim.
 
@@ -33,16 +36,19 @@ against what each of the others adds in the same run, too.
 """
 
 
+Pair = tuple[paced.Paced, paced.Paced]
+
+
 class Measured(Struct, frozen=True):
     """Everything that was taken.
 
-    `paced` are pairs of going direct and through the gateway, `decisions_us` 95th percentiles by size of the
-    fleet.
+    `paced` are pairs of going direct and through the gateway, also those that were taken again because the
+    host took too much; `decisions_us` 95th percentiles by size of the fleet.
     """
 
     proxies: tuple[Row, ...]
     ratios: dict[str, dict[str, float]]
-    paced: tuple[tuple[paced.Paced, paced.Paced], ...]
+    paced: tuple[Pair, ...]
     footprint: footprint.Footprint
     decisions_us: dict[str, float]
     quality: quality_cost.QualityCost
@@ -99,8 +105,7 @@ def measure(folder: Path, *, seconds: float, rounds: int, requests: int) -> Meas
     rows = proxies.run(folder, only=set(subjects.NAMES), seconds=seconds, rounds=rounds)
     print(table(rows), flush=True)
     with _on(process.LOAD_CORE):
-        pairs = [paced.run(folder, streams=1000, per_second=20, tokens=100) for _ in range(rounds)]
-        streams = tuple((pair[paced.DIRECT], pair["nexus"]) for pair in pairs)
+        streams = _paced(folder, rounds)
     print(*streams, sep="\n", flush=True)
     grown = footprint.run(folder, requests=requests, backends=100)
     print(grown, flush=True)
@@ -110,6 +115,19 @@ def measure(folder: Path, *, seconds: float, rounds: int, requests: int) -> Meas
     print(decisions, quality, sep="\n", flush=True)
     scaling = workers.run(folder, _WORKERS, seconds=seconds, rounds=rounds)
     return Measured(rows, ratios(rows), streams, grown, decisions, quality, scaling)
+
+
+def _paced(folder: Path, rounds: int) -> tuple[Pair, ...]:
+    pairs: list[Pair] = []
+    while len(undisturbed(pairs)) < rounds and len(pairs) < _TRIES * rounds:
+        found = paced.run(folder, streams=1000, per_second=20, tokens=100)
+        pairs.append((found[paced.DIRECT], found["nexus"]))
+    return tuple(pairs)
+
+
+def undisturbed(pairs: Sequence[Pair]) -> list[Pair]:
+    """Those during which the host gave hardly anything of this machine's time to others."""
+    return [pair for pair in pairs if max(each.stolen for each in pair) <= _MOST_STOLEN]
 
 
 def goals(found: Measured) -> tuple[Goal, ...]:
@@ -122,6 +140,7 @@ def goals(found: Measured) -> tuple[Goal, ...]:
     added = None if ours is None or ours.added_us is None else ours.added_us.median
     memory, quality, decisions = found.footprint, found.quality, found.decisions_us
     loaded, again = memory.loaded_mb - memory.idle_mb, memory.grown_mb - memory.loaded_mb
+    pairs = undisturbed(found.paced) or found.paced
     most = found.workers[-1]
     share = round(most.scaling / most.workers, 3)
     return (
@@ -138,7 +157,7 @@ def goals(found: Measured) -> tuple[Goal, ...]:
         ),
         Goal(
             "1,000 paced streams: added TTFT p99, ms",
-            round(median(through.ttft_p99_ms - direct.ttft_p99_ms for direct, through in found.paced), 2),
+            round(median(through.ttft_p99_ms - direct.ttft_p99_ms for direct, through in pairs), 2),
             25.0,
             10.0,
         ),
