@@ -6,8 +6,8 @@ from pathlib import Path
 
 
 def fill(ballast: Path) -> None:
-    """Write this file until there is no room left beside it."""
-    with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
+    """Write to this file, behind what it has, until there is no room left beside it."""
+    with contextlib.suppress(OSError), ballast.open("ab", buffering=0) as file:
         while True:
             file.write(b"x" * 1024)
 
