@@ -84,6 +84,14 @@ def test_pruning_keeps_the_newest(store: LedgerStore):
     assert store.read() == receipts(5, start=6)
 
 
+def test_pruning_in_steps_takes_the_oldest_first_and_ends_at_the_same(store: LedgerStore):
+    """A store that takes all at once is done after the first step."""
+    store.append(receipts(10))
+    removed = [store.prune(4, 4) for _ in range(3)]
+    assert removed in ([4, 2, 0], [6, 0, 0])
+    assert store.read() == receipts(4, start=6)
+
+
 @pytest.mark.parametrize("max_entries", [0, -1, 3, 4])
 def test_pruning_to_nothing_or_to_no_less_than_there_is_does_nothing(store: LedgerStore, max_entries: int):
     store.append(receipts(3))

@@ -13,12 +13,16 @@ import click
 from nexus.cli.ledger_place import Place, ledger_place, place_options
 from nexus.cli.ledger_replay import replay
 from nexus.cli.tables import Column, milliseconds, print_table
+from nexus.core.clock import SystemClock
 from nexus.core.masking import mask_secrets
 from nexus.core.receipt import LedgerEntry
 from nexus.ledger.lines import encode
+from nexus.ledger.store import LedgerStore
 from nexus.ledger.transfer import Lines, copy_receipts, write_lines
+from nexus.ledger.writer import PRUNED_AT_ONCE
 
 _STREAM = "-"
+_PAUSE_SECONDS = 0.1
 _COLUMNS = (
     Column("TIME"),
     Column("MODEL"),
@@ -142,8 +146,18 @@ def prune(url: str | None, data_dir: str | None, file: str | None, *, max_entrie
         raise click.UsageError("nothing says how many receipts to keep: give --max-entries")
     place.must_exist()
     with place.open() as store:
-        removed = store.prune(kept)
+        removed = _prune(store, kept)
     click.echo(f"{_count(removed, 'receipt')} removed from {place.shown}")
+
+
+def _prune(store: LedgerStore, kept: int) -> int:
+    """Remove what is too much, with pauses in which a running gateway writes its receipts."""
+    clock = SystemClock()
+    removed = 0
+    while gone := store.prune(kept, PRUNED_AT_ONCE):
+        removed += gone
+        clock.sleep(_PAUSE_SECONDS)
+    return removed
 
 
 @contextlib.contextmanager

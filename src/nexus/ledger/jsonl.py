@@ -45,8 +45,8 @@ class JsonlLedger:
         """All receipts, oldest first, line by line."""
         return scan_ledger(self._path)
 
-    def prune(self, max_entries: int) -> int:
-        """As `prune_ledger`."""
+    def prune(self, max_entries: int, limit: int = 0) -> int:  # noqa: ARG002 - see there
+        """As `prune_ledger`. The whole file is written anew, so all go at once, whatever `limit` says."""
         return prune_ledger(self._path, max_entries)
 
     def close(self) -> None:

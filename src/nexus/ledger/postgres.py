@@ -48,10 +48,12 @@ ORDER BY seq
 """
 # One page of a walk from the oldest to the newest.
 _SCAN: LiteralString = "SELECT seq, receipt::text FROM nexus_receipts WHERE seq > %s ORDER BY seq LIMIT %s"
-# Everything up to the newest one that has `max_entries` others after it.
+# Found from the oldest end, and in one statement: two processes that prune at once then mean the same
+# receipts. `least` passes over a limit of NULL.
 _PRUNE: LiteralString = """
-DELETE FROM nexus_receipts
-WHERE seq <= (SELECT seq FROM nexus_receipts ORDER BY seq DESC LIMIT 1 OFFSET %s)
+DELETE FROM nexus_receipts WHERE seq < (SELECT seq FROM nexus_receipts ORDER BY seq LIMIT 1 OFFSET (
+    SELECT greatest(0, least(count(*) - %s, %s)) FROM nexus_receipts
+))
 """
 
 
@@ -103,12 +105,12 @@ class PostgresLedger:
             last = rows[-1][0]
             yield from decode_all(row[1] for row in rows)
 
-    def prune(self, max_entries: int) -> int:
+    def prune(self, max_entries: int, limit: int = 0) -> int:
         """Keep the newest `max_entries`."""
         if max_entries <= 0:
             return 0
         with self._named("pruned"), self._lock:
-            return self._connection.execute(_PRUNE, (max_entries,)).rowcount
+            return self._connection.execute(_PRUNE, (max_entries, limit if limit > 0 else None)).rowcount
 
     def close(self) -> None:
         """End the connection."""

@@ -105,7 +105,7 @@ class SqliteLedger:
             last = rows[-1][0]
             yield from decode_all(row[1] for row in rows)
 
-    def prune(self, max_entries: int) -> int:
+    def prune(self, max_entries: int, limit: int = 0) -> int:
         """Keep the newest `max_entries`; the file does not shrink, its free pages are used again."""
         if max_entries <= 0:
             return 0
@@ -114,7 +114,9 @@ class SqliteLedger:
             if first is None or last - first < max_entries:
                 return 0
             (count,) = self._connection.execute(_COUNT).fetchone()
-            return self._connection.execute(_PRUNE, (max(0, count - max_entries),)).rowcount
+            surplus = max(0, count - max_entries)
+            going = min(surplus, limit) if limit > 0 else surplus
+            return self._connection.execute(_PRUNE, (going,)).rowcount
 
     def close(self) -> None:
         """Close the connection; the last one tidies up the write-ahead log."""

@@ -40,8 +40,11 @@ class LedgerStore(Protocol):
         """All receipts as `read(0)` gives them, without holding them all in memory. Raises as `read` does."""
         ...
 
-    def prune(self, max_entries: int) -> int:
+    def prune(self, max_entries: int, limit: int = 0) -> int:
         """Keep the newest `max_entries` and return how many were removed; 0 or less removes nothing.
+
+        Appends wait meanwhile. Where that takes longer the more are removed, it is at most the `limit` oldest
+        (0: all that are too many); call it again until it returns 0.
 
         Raises:
             LedgerError: nothing was removed.

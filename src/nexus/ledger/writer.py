@@ -14,6 +14,8 @@ from nexus.ledger.store import LedgerError, LedgerStore
 
 _LOG = logging.getLogger("nexus.ledger")
 BUFFER_ENTRIES = 5_000
+PRUNED_AT_ONCE = 20_000
+"""Receipts to remove in one go. Others can not write meanwhile: 0.03 s in SQLite, 0.1 s in PostgreSQL."""
 _PRUNE_SHARE = 100
 _EARLY_SHARE = 4
 
@@ -41,7 +43,8 @@ class LedgerWriter:
     The store is opened by the first flush and opened anew after a failure, so a disk or a server that comes
     back is used again by itself. A failed flush keeps its receipts for the next one; each is stored once. Of
     more than `capacity` waiting receipts the oldest are dropped and counted. A buffer that is a quarter full
-    is flushed early. After about every hundredth part of `max_entries` the store is pruned to that number.
+    is flushed early. After about every hundredth part of `max_entries` the store is pruned to that number, by
+    20,000 receipts per flush where there are many too many.
 
     `start` and `stop` frame the life in an event loop; `offer` is then for that loop's thread. Who has more
     receipts to offer at once than there is room for awaits `flush_async` in between. Without a loop, `offer`,
@@ -235,8 +238,10 @@ class LedgerWriter:
         if self._max_entries <= 0:
             return
         self._unpruned += added
-        if self._unpruned >= self._prune_step:
-            store.prune(self._max_entries)
+        if self._unpruned < self._prune_step:
+            return
+        # Where more are left, the next flush goes on: receipts that came meanwhile are written first.
+        if store.prune(self._max_entries, PRUNED_AT_ONCE) != PRUNED_AT_ONCE:
             self._unpruned = 0
 
     def _close_store(self) -> None:

@@ -34,9 +34,11 @@ class MemoryLedger:
         """All of them, oldest first."""
         return iter(self.read())
 
-    def prune(self, max_entries: int) -> int:
-        """Keep the newest `max_entries`; 0 or less removes nothing."""
+    def prune(self, max_entries: int, limit: int = 0) -> int:
+        """Keep the newest `max_entries`, or remove the `limit` oldest; 0 or less of either is no bound."""
         surplus = list(self._lines)[:-max_entries] if max_entries > 0 else []
+        if limit > 0:
+            del surplus[limit:]
         for key in surplus:
             del self._lines[key]
         return len(surplus)

@@ -119,6 +119,17 @@ def test_the_store_is_pruned_at_the_first_flush_and_after_a_hundredth_of_the_cap
     assert shop.ledger.read() == receipts(300, start=153)
 
 
+def test_a_much_lower_cap_is_reached_over_several_flushes(make, shop, monkeypatch):
+    """Removing millions takes long; receipts that come meanwhile must not wait for the last of them."""
+    monkeypatch.setattr("nexus.ledger.writer.PRUNED_AT_ONCE", 100)
+    shop.ledger.append(receipts(550))
+    writer = make(max_entries=300)
+    for left in (450, 351, 300, 301):
+        writer.flush()
+        assert len(shop.ledger.read()) == left
+        offer(writer, receipts(1, start=550 + left))
+
+
 def test_without_a_cap_nothing_is_pruned(make, shop):
     writer = make(max_entries=0)
     shop.ledger.prune = None
@@ -129,14 +140,14 @@ def test_without_a_cap_nothing_is_pruned(make, shop):
 
 def test_receipts_are_stored_once_though_pruning_failed_after_their_append(make, shop):
     class NoPruning(MemoryLedger):
-        def prune(self, max_entries: int) -> int:
-            raise LedgerError(f"can't be pruned to {max_entries}")
+        def prune(self, max_entries: int, limit: int = 0) -> int:
+            raise LedgerError(f"can't be pruned to {max_entries}, by {limit}")
 
     shop.ledger = NoPruning()
     writer = make(max_entries=5)
     offer(writer, receipts(2))
     assert not writer.flush()
-    assert writer.figures().last_error == "can't be pruned to 5"
+    assert writer.figures().last_error == "can't be pruned to 5, by 20000"
     assert figures(writer) == (2, 0, 0)
 
 
