@@ -5,7 +5,10 @@
 Each number of workers gets as many of `--cores` (all but the load core by default); the mock model server and
 wrk share the load core. Where that is too few cores, or the load core is the limit (`busy` well under 1), the
 rate says nothing of scaling. The processor time per request does: with n workers and a core for each, n times
-as many requests fit, less what each costs more than with one worker. That is the column `scaling`.
+as many requests fit, less what telling each other costs. So n workers are compared with n gateways that know
+nothing of each other (`apart`), on the same cores at the same load: processes that have to share a core slow
+each other down, whatever they are. What a request costs there, as a share of what it costs the workers, times
+n, is the column `scaling`.
 """
 
 import argparse
@@ -13,11 +16,14 @@ import os
 import sys
 import tempfile
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from statistics import median
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from bench import load, machine, process, subjects
 from bench.figures import write_json
@@ -28,11 +34,15 @@ _WARM_UP_SECONDS = 1.0
 
 
 class Run(Struct, frozen=True):
-    """One run: requests per second, microseconds of processor time per request, share of the cores used."""
+    """One run: requests per second, microseconds of processor time per request, share of the cores used.
+
+    `apart_us` is the processor time per request of as many gateways apart, in the same round.
+    """
 
     per_second: float
     cpu_us: float
     busy: float
+    apart_us: float
 
 
 class Row(Struct, frozen=True):
@@ -42,6 +52,7 @@ class Row(Struct, frozen=True):
     cores: tuple[int, ...]
     per_second: float
     cpu_us: float
+    apart_us: float
     busy: float
     scaling: float
     runs: tuple[Run, ...]
@@ -89,30 +100,54 @@ def run(
         stack.callback(mock.stop)
         for _ in range(rounds):
             for count in counts:
-                runs[count].append(_measure(folder, mock.url, count, cores[:count], seconds))
+                runs[count].append(_round(folder, mock.url, count, cores[:count], seconds))
     return _rows(runs, cores)
 
 
-def _measure(folder: Path, upstream: str, count: int, cores: list[int], seconds: float) -> Run:
-    """One gateway with this many workers, from its start to its end."""
-    port = process.free_port()
-    config = folder / f"nexus-{count}.toml"
-    text = subjects.nexus_config(port, upstream)
-    config.write_text(text.replace("[server]\n", f"[server]\nworkers = {count}\n"))
-    command = [sys.executable, "-m", "nexus.cli.main", "serve", "--config", str(config)]
-    command += ["--data-dir", str(folder / f"nexus-{count}")]
-    running = process.start(
-        "nexus", command, port=port, core=",".join(map(str, cores)), log=folder / f"nexus-{count}.log"
+def _round(folder: Path, upstream: str, count: int, cores: list[int], seconds: float) -> Run:
+    """This many workers, and right after them as many gateways apart."""
+    found = _measure(folder, upstream, [count], cores, seconds)
+    return (
+        found
+        if count == 1
+        else replace(found, apart_us=_measure(folder, upstream, [1] * count, cores, seconds).cpu_us)
     )
-    try:
-        script = folder / "json.lua"
-        load.run(running, script, connections=CONNECTIONS, seconds=_WARM_UP_SECONDS)
-        before = tree_cpu_seconds(running.process.pid)
-        found = load.run(running, script, connections=CONNECTIONS, seconds=seconds)
-        used = tree_cpu_seconds(running.process.pid) - before
-    finally:
-        running.stop()
-    return Run(found.per_second, used / found.requests * 1e6, used / (found.micros / 1e6) / len(cores))
+
+
+def _measure(folder: Path, upstream: str, gateways: list[int], cores: list[int], seconds: float) -> Run:
+    """Gateways with so many workers each, side by side from their start to their end."""
+    with ExitStack() as stack:
+        running = []
+        for number, workers in enumerate(gateways):
+            running.append(_start(folder, upstream, f"{len(gateways)}-{number}", workers, cores))
+            stack.callback(running[-1].stop)
+        _load(folder, running, _WARM_UP_SECONDS)
+        before = sum(tree_cpu_seconds(each.process.pid) for each in running)
+        loads = _load(folder, running, seconds)
+        used = sum(tree_cpu_seconds(each.process.pid) for each in running) - before
+    cpu_us = used / sum(each.requests for each in loads) * 1e6
+    longest = max(each.micros for each in loads) / 1e6
+    return Run(sum(each.per_second for each in loads), cpu_us, used / longest / len(cores), cpu_us)
+
+
+def _start(folder: Path, upstream: str, tag: str, workers: int, cores: list[int]) -> process.Running:
+    port = process.free_port()
+    config = folder / f"nexus-{tag}.toml"
+    text = subjects.nexus_config(port, upstream)
+    config.write_text(text.replace("[server]\n", f"[server]\nworkers = {workers}\n"))
+    command = [sys.executable, "-m", "nexus.cli.main", "serve", "--config", str(config)]
+    command += ["--data-dir", str(folder / f"nexus-{tag}")]
+    log = folder / f"nexus-{tag}.log"
+    return process.start("nexus", command, port=port, core=",".join(map(str, cores)), log=log)
+
+
+def _load(folder: Path, running: list[process.Running], seconds: float) -> list[load.Load]:
+    """Drive all of them at once, with the same number of connections in all."""
+    drive = partial(
+        load.run, script=folder / "json.lua", connections=CONNECTIONS // len(running), seconds=seconds
+    )
+    with ThreadPoolExecutor(len(running)) as threads:
+        return list(threads.map(drive, running))
 
 
 def tree_cpu_seconds(pid: int) -> float:
@@ -135,16 +170,16 @@ def tree_cpu_seconds(pid: int) -> float:
 
 
 def _rows(runs: dict[int, list[Run]], cores: list[int]) -> tuple[Row, ...]:
-    # Runs of one round are compared: an hour in which the machine is slower hits all of them.
-    fewest = runs[min(runs)]
+    # What ran in one round is compared: an hour in which the machine is slower hits all of it.
     return tuple(
         Row(
             count,
             tuple(cores[:count]),
             round(median(run.per_second for run in each), 1),
             round(median(run.cpu_us for run in each), 2),
+            round(median(run.apart_us for run in each), 2),
             round(median(run.busy for run in each), 3),
-            round(count * median(a.cpu_us / b.cpu_us for a, b in zip(fewest, each, strict=True)), 3),
+            round(count * median(run.apart_us / run.cpu_us for run in each), 3),
             tuple(each),
         )
         for count, each in sorted(runs.items())
@@ -152,11 +187,11 @@ def _rows(runs: dict[int, list[Run]], cores: list[int]) -> tuple[Row, ...]:
 
 
 def _print(rows: Sequence[Row]) -> None:
-    print(f"{'workers':>7} {'cores':>6} {'requests/s':>11} {'us/request':>11} {'busy':>6} {'scaling':>8}")
+    print("workers  cores  requests/s  us/request  us apart   busy  scaling")
     for row in rows:
         print(
             f"{row.workers:>7} {len(row.cores):>6} {row.per_second:>11,.0f} {row.cpu_us:>11.1f} "
-            f"{row.busy:>6.2f} {row.scaling:>8.2f}"
+            f"{row.apart_us:>9.1f} {row.busy:>6.2f} {row.scaling:>8.2f}"
         )
 
 

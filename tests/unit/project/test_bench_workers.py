@@ -25,12 +25,12 @@ def test_processor_time_of_children_in_other_sessions_counts():
         parent.stdout.close()
 
 
-def test_scaling_is_what_the_cost_of_a_request_leaves_of_the_workers():
-    """Two workers whose requests cost a quarter more do 1.6 times as much, however slow the machine is."""
+def test_scaling_is_what_telling_each_other_leaves_of_the_workers():
+    """Two workers whose requests cost a quarter more than apart do 1.6 times as much as one, at any speed."""
     runs = {
-        1: [Run(1000.0, 100.0, 0.9), Run(900.0, 200.0, 0.9), Run(990.0, 96.0, 0.8)],
-        2: [Run(1500.0, 125.0, 0.7), Run(1400.0, 250.0, 0.7), Run(1300.0, 110.0, 0.7)],
+        1: [Run(1000.0, 80.0, 0.9, 80.0), Run(900.0, 160.0, 0.9, 160.0), Run(990.0, 76.0, 0.8, 76.0)],
+        2: [Run(1500.0, 125.0, 0.7, 100.0), Run(1400.0, 250.0, 0.7, 200.0), Run(1300.0, 110.0, 0.7, 96.0)],
     }
     one, two = _rows(runs, [0, 2, 3])
-    assert (one.scaling, one.per_second, one.cpu_us, one.cores) == (1.0, 990.0, 100.0, (0,))
-    assert (two.scaling, two.cores) == (1.6, (0, 2))
+    assert (one.scaling, one.per_second, one.cpu_us, one.cores) == (1.0, 990.0, 80.0, (0,))
+    assert (two.scaling, two.apart_us, two.cores) == (1.6, 100.0, (0, 2))
