@@ -43,6 +43,7 @@ _PROXY = """
 _NEXUS = """
 [server]
 port = {port}
+workers = {workers}
 [discovery]
 enabled = false
 [logging]
@@ -84,19 +85,21 @@ def _start_nginx(folder: Path, upstream: str, tag: str) -> process.Running:
     return _nginx(folder, f"nginx-{tag}", port, content, PROXY_CORE)
 
 
-def nexus_config(port: int, upstream: str) -> str:
+def nexus_config(port: int, upstream: str, workers: int = 1) -> str:
     """The gateway's file: everything on by default, one backend, log lines as in production."""
-    return _NEXUS.format(port=port, upstream=upstream)
+    return _NEXUS.format(port=port, upstream=upstream, workers=workers)
 
 
-def start_nexus(folder: Path, upstream: str, tag: str) -> process.Running:
-    """Nexus in front of one mock."""
+def start_nexus(
+    folder: Path, upstream: str, tag: str, *, workers: int = 1, core: int | str = PROXY_CORE
+) -> process.Running:
+    """Nexus in front of one mock, on one core or several."""
     port = process.free_port()
     config = folder / f"nexus-{tag}.toml"
-    config.write_text(nexus_config(port, upstream))
+    config.write_text(nexus_config(port, upstream, workers))
     command = [sys.executable, "-m", "nexus.cli.main", "serve", "--config", str(config)]
     command += ["--data-dir", str(folder / f"nexus-{tag}")]
-    return process.start("nexus", command, port=port, core=PROXY_CORE, log=folder / f"nexus-{tag}.log")
+    return process.start("nexus", command, port=port, core=core, log=folder / f"nexus-{tag}.log")
 
 
 PROXIES = (

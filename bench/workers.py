@@ -107,11 +107,10 @@ def run(
 def _round(folder: Path, upstream: str, count: int, cores: list[int], seconds: float) -> Run:
     """This many workers, and right after them as many gateways apart."""
     found = _measure(folder, upstream, [count], cores, seconds)
-    return (
-        found
-        if count == 1
-        else replace(found, apart_us=_measure(folder, upstream, [1] * count, cores, seconds).cpu_us)
-    )
+    if count == 1:
+        return found
+    apart = _measure(folder, upstream, [1] * count, cores, seconds)
+    return replace(found, apart_us=apart.cpu_us)
 
 
 def _measure(folder: Path, upstream: str, gateways: list[int], cores: list[int], seconds: float) -> Run:
@@ -119,7 +118,8 @@ def _measure(folder: Path, upstream: str, gateways: list[int], cores: list[int],
     with ExitStack() as stack:
         running = []
         for number, workers in enumerate(gateways):
-            running.append(_start(folder, upstream, f"{len(gateways)}-{number}", workers, cores))
+            tag, core = f"{len(gateways)}x{workers}-{number}", ",".join(map(str, cores))
+            running.append(subjects.start_nexus(folder, upstream, tag, workers=workers, core=core))
             stack.callback(running[-1].stop)
         _load(folder, running, _WARM_UP_SECONDS)
         before = sum(tree_cpu_seconds(each.process.pid) for each in running)
@@ -128,17 +128,6 @@ def _measure(folder: Path, upstream: str, gateways: list[int], cores: list[int],
     cpu_us = used / sum(each.requests for each in loads) * 1e6
     longest = max(each.micros for each in loads) / 1e6
     return Run(sum(each.per_second for each in loads), cpu_us, used / longest / len(cores), cpu_us)
-
-
-def _start(folder: Path, upstream: str, tag: str, workers: int, cores: list[int]) -> process.Running:
-    port = process.free_port()
-    config = folder / f"nexus-{tag}.toml"
-    text = subjects.nexus_config(port, upstream)
-    config.write_text(text.replace("[server]\n", f"[server]\nworkers = {workers}\n"))
-    command = [sys.executable, "-m", "nexus.cli.main", "serve", "--config", str(config)]
-    command += ["--data-dir", str(folder / f"nexus-{tag}")]
-    log = folder / f"nexus-{tag}.log"
-    return process.start("nexus", command, port=port, core=",".join(map(str, cores)), log=log)
 
 
 def _load(folder: Path, running: list[process.Running], seconds: float) -> list[load.Load]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from nexus.core.receipt import LedgerEntry
+from nexus.ledger.jsonl import JsonlLedger
 from nexus.ledger.open import open_ledger
 from nexus.ledger.store import LedgerStore
 from nexus.testing import MemoryLedger
@@ -85,10 +86,10 @@ def test_pruning_keeps_the_newest(store: LedgerStore):
 
 
 def test_pruning_in_steps_takes_the_oldest_first_and_ends_at_the_same(store: LedgerStore):
-    """A store that takes all at once is done after the first step."""
+    """A file is written anew as a whole, so there all go in the first step."""
     store.append(receipts(10))
     removed = [store.prune(4, 4) for _ in range(3)]
-    assert removed in ([4, 2, 0], [6, 0, 0])
+    assert removed == ([6, 0, 0] if isinstance(store, JsonlLedger) else [4, 2, 0])
     assert store.read() == receipts(4, start=6)
 
 

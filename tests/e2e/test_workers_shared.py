@@ -42,7 +42,7 @@ def workers(one: FaultyBackend) -> Iterator[GatewayProcess]:
 
 @pytest.fixture
 def gateway(workers: GatewayProcess) -> Iterator[GatewayProcess]:
-    """The workers, with the configuration of before put back in the end."""
+    """The workers, with the configuration of before put back in the end, also where a test failed."""
     before = workers.toml
     yield workers
     if workers.toml != before:
@@ -115,16 +115,21 @@ def test_a_gateway_that_can_not_start_says_why(one):
 
 def test_a_rate_limit_holds_over_both_workers(gateway, one):
     """What one worker has granted the other, once told, no longer grants: together they keep to the burst."""
-    gateway.configure(LIMIT + gateway.toml, hang_up=True)
+    unlimited = gateway.toml
+    gateway.configure(LIMIT + unlimited, hang_up=True)
     with Desks(gateway) as desks:
         for desk in desks:
             desk.wait_for(is_limited)
-        statuses = []
+        replies = []
         for at in range(24):
             for desk in desks:
                 desk.wait_for(lambda _, at=desk: _reading(at, "nexus_attempts_total") == len(one.posts))
-            statuses.append(desks[at % 2].chat(chat()).status)
-        assert statuses == [200] * 20 + [429] * 4
+            replies.append(desks[at % 2].chat(chat()))
+        assert [reply.status for reply in replies] == [200] * 20 + [429] * 4
+        assert all(reply.headers["x-ratelimit-limit-requests"] == "20" for reply in replies)
+        gateway.configure(unlimited, hang_up=True)
+        for desk in desks:
+            desk.wait_for(lambda _, at=desk: at.chat(chat()).status == 200)
 
 
 def test_metrics_are_those_of_all_workers_and_never_fall(gateway):

@@ -45,7 +45,7 @@ class JsonlLedger:
         """All receipts, oldest first, line by line."""
         return scan_ledger(self._path)
 
-    def prune(self, max_entries: int, limit: int = 0) -> int:  # noqa: ARG002 - see there
+    def prune(self, max_entries: int, limit: int = 0) -> int:  # noqa: ARG002 - as below
         """As `prune_ledger`. The whole file is written anew, so all go at once, whatever `limit` says."""
         return prune_ledger(self._path, max_entries)
 

@@ -35,7 +35,7 @@ class MemoryLedger:
         return iter(self.read())
 
     def prune(self, max_entries: int, limit: int = 0) -> int:
-        """Keep the newest `max_entries`, or remove the `limit` oldest; 0 or less of either is no bound."""
+        """Keep the newest `max_entries`; 0 or less removes nothing. At most `limit` go, unless that is 0."""
         surplus = list(self._lines)[:-max_entries] if max_entries > 0 else []
         if limit > 0:
             del surplus[limit:]

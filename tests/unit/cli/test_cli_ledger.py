@@ -207,6 +207,14 @@ def test_prune_keeps_what_it_is_told_or_what_is_configured(run, url, fill, monke
     assert stored(url) == receipts(3, start=7)
 
 
+def test_prune_goes_on_until_nothing_is_too_much(run, url, fill, monkeypatch):
+    """It takes some at a time; what it says is their sum."""
+    monkeypatch.setattr("nexus.cli.ledger.PRUNED_AT_ONCE", 3)
+    fill(receipts(10))
+    assert run("ledger", "prune", "--max-entries", "2").out == f"8 receipts removed from {url}\n"
+    assert stored(url) == receipts(2, start=8)
+
+
 def test_prune_asks_for_a_number_where_there_is_none(run, url):
     ran = run("ledger", "prune", "--url", url)
     assert ran.code == 2
