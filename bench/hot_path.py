@@ -29,8 +29,9 @@ from nexus.app.gateway import Gateway
 from nexus.backends.prices import PriceList
 from nexus.config.load import load_config
 from nexus.core.clock import Clock, SystemClock
+from nexus.proxy.connection import UpstreamConnection
 from nexus.proxy.turn import Turn
-from nexus.proxy.upstream import UpstreamConnection, UpstreamPool
+from nexus.proxy.upstream import UpstreamPool
 from nexus.server.http import HttpConnection
 from nexus.telemetry.logging import set_up_logging
 

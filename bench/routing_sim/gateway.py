@@ -17,11 +17,12 @@ from nexus.core.outcome import AttemptOutcome, AttemptResult, FailureKind
 from nexus.core.request import Needs, Request, Surface
 from nexus.proxy.calling import CallHandler, RunningCall
 from nexus.proxy.downstream import ClientHeaders
+from nexus.proxy.headers import ResponseHead
 from nexus.proxy.origin import Origin
 
 MODEL = "m"
 _NOBODY = ClientHeaders()
-_EVENTS = [(b"content-type", b"text/event-stream")]
+_STREAM = ResponseHead(200, [(b"content-type", b"text/event-stream")])
 _FIRST = b'data: {"choices":[{"index":0,"delta":{"content":"a"},"finish_reason":null}]}\n\n'
 _LAST = b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
 _WHOLE = b'{"choices":[{"index":0,"message":{"role":"assistant","content":"a"},"finish_reason":"length"}]}'
@@ -41,7 +42,7 @@ class _Upstream:
         self.job: Job | None = None
 
     def first_token(self) -> None:
-        self._handler.on_head(200, _EVENTS)
+        self._handler.on_head(_STREAM)
         self._handler.on_body(_FIRST)
         self._handler.on_read_done()
 
@@ -55,13 +56,13 @@ class _Upstream:
         if not status:
             handler.on_failure(kind, "simulated")
         elif kind is FailureKind.EMPTY:
-            handler.on_head(status, _EVENTS)
+            handler.on_head(ResponseHead(status, _STREAM.headers))
             handler.on_end()
         else:
             headers = [_JSON]
             if retry_after is not None:
                 headers.append((b"retry-after", b"%d" % retry_after))
-            handler.on_head(status, headers)
+            handler.on_head(ResponseHead(status, headers))
             handler.on_body(_ERROR)
             handler.on_read_done()
             handler.on_end()
@@ -91,7 +92,7 @@ class _ProbedUpstream(_Upstream):
         """A whole answer has none."""
 
     def finished(self) -> None:
-        self._handler.on_head(200, [_JSON])
+        self._handler.on_head(ResponseHead(200, [_JSON]))
         self._handler.on_body(_WHOLE)
         self._handler.on_read_done()
         self._handler.on_end()

@@ -66,9 +66,9 @@ class FakeTransport(asyncio.Transport):
 
 
 class Edge:
-    """The edge on a loop of its own; each `talk` is a connection."""
+    """The edge on a loop of its own; each `talk` is a connection. Heads of requests to `posts` are kept."""
 
-    def __init__(self) -> None:
+    def __init__(self, *posts: bytes) -> None:
         self.loop = asyncio.new_event_loop()
         self.faults: list[object] = []
         self.loop.set_exception_handler(lambda _, context: self.faults.append(context))
@@ -77,7 +77,7 @@ class Edge:
             clock=ManualClock(),
             turn=Turn(self.loop),
             limits=EdgeLimits(MAX_BODY, 10.0, 60.0),
-            posts={},
+            posts=dict.fromkeys(posts, self._handle),
             control=self._handle,
             api_keys=(),
             unrouted=lambda _: None,
@@ -85,8 +85,8 @@ class Edge:
         )
 
     def _handle(self, _: EdgeContext, connection: ClientConnection, incoming: Incoming) -> None:
-        target = incoming.path + (b"?" + incoming.query if incoming.query else b"")
-        self._seen.append((incoming.method, target, incoming.body))
+        target = incoming.head.path + (b"?" + incoming.head.query if incoming.head.query else b"")
+        self._seen.append((incoming.head.method, target, incoming.body))
         connection.reply(200, b"", b"got %d" % len(incoming.body))
 
     def talk(self, pieces: Sequence[bytes]) -> tuple[list[Seen], bytes, bool]:
@@ -95,6 +95,7 @@ class Edge:
 
     async def _talk(self, pieces: Sequence[bytes]) -> tuple[list[Seen], bytes, bool]:
         self._seen = []
+        self._context.trace_ids = TraceIds("t")
         protocol = HttpConnection(self._context)
         transport = FakeTransport(self.loop, protocol)
         protocol.connection_made(transport)
@@ -124,7 +125,16 @@ def edge() -> Iterator[Edge]:
     made.loop.close()
 
 
+@pytest.fixture(scope="module")
+def remembering() -> Iterator[Edge]:
+    made = Edge(CHAT)
+    yield made
+    made.loop.close()
+
+
 # --- requests
+
+CHAT = b"/v1/chat/completions"
 
 paths = st.sampled_from([b"/v1/chat/completions", b"/health", b"/", b"/a?b=c&d", b"/%20"])
 bodies = st.binary(max_size=300)
@@ -262,3 +272,54 @@ def test_any_bytes_at_all_get_whole_answers_or_none(edge: Edge, stream: bytes, d
     assert found.count(200) == len(seen)
     assert set(found) <= {200, 400, 413, 431, 505}
     assert set(found[:-1]) <= {200}, "nothing is answered after a refusal"
+
+
+lengths = st.sampled_from(
+    [b"Content-Length: %d", b"content-length:%d", b"CONTENT-LENGTH:  00%d", b"Content-Length: %d "]
+)
+connections = st.sampled_from(
+    [b"X-A: 1", b"Connection: close", b"Expect: 100-continue", b"Content-Length: 3"]
+)
+
+
+@st.composite
+def repeating(draw: st.DrawFn) -> list[bytes]:
+    """What arrives, read by read: requests with few heads, mostly whole, some with a wrong length."""
+    names = draw(st.lists(st.tuples(lengths, st.lists(connections, max_size=1)), min_size=1, max_size=2))
+    reads: list[bytes] = []
+    for _ in range(draw(st.integers(2, 8))):
+        length, more = draw(st.sampled_from(names))
+        body = draw(st.sampled_from([b"", b"a", b"bc", b"\r\n\r\n", b"x" * 40, b"y" * (MAX_BODY + 1)]))
+        claimed = len(body) + draw(st.sampled_from([0, 0, 0, 0, 0, -1, 1]))
+        lines = b"\r\n".join([b"Host: h", *more, length % max(0, claimed), *more])
+        whole = b"POST %b HTTP/1.1\r\n%b\r\n\r\n%b" % (CHAT, lines, body)
+        cut = draw(st.sampled_from([0, 0, 0, 0, 10, len(whole) - len(body), len(whole) - 1]))
+        if reads and draw(st.integers(0, 5)) == 0:
+            reads[-1] += whole
+        else:
+            reads += [each for each in (whole[:cut], whole[cut:]) if each]
+    return reads
+
+
+@given(reads=repeating())
+def test_a_remembered_head_is_never_read_otherwise_than_by_the_parser(
+    edge: Edge, remembering: Edge, reads: list[bytes]
+):
+    """The same requests, answers to the byte, and end, whether heads are remembered or not."""
+    assert remembering.talk(reads) == edge.talk(reads)
+
+
+def test_a_repeated_head_is_remembered(remembering: Edge, monkeypatch: pytest.MonkeyPatch):
+    """The test above would hold if nothing were remembered at all."""
+    parsed: list[bytes] = []
+    url = HttpConnection.on_url
+
+    def noted(connection: HttpConnection, data: bytes) -> None:
+        parsed.append(data)
+        url(connection, data)
+
+    monkeypatch.setattr(HttpConnection, "on_url", noted)
+    request = b"POST %b HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n%b"
+    seen, _, _ = remembering.talk([request % (CHAT, len(body), body) for body in (b"one", b"two", b"three")])
+    assert [body for _, _, body in seen] == [b"one", b"two", b"three"]
+    assert parsed == [CHAT]

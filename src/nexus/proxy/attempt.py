@@ -6,7 +6,7 @@ from nexus.core.outcome import AttemptOutcome, AttemptResult, FailureKind
 from nexus.proxy import admission
 from nexus.proxy.answer_text import AnswerText
 from nexus.proxy.calling import RunningCall
-from nexus.proxy.headers import AnswerHead, header_value, read_answer_head, retry_after_seconds
+from nexus.proxy.headers import ResponseHead, header_value, retry_after_seconds
 from nexus.proxy.inspect import MAX_INSPECTED_BYTES, Finding, inspect_answer, upstream_error_text
 from nexus.proxy.owner import AttemptOwner
 from nexus.proxy.sse import SseMonitor, StreamFault, Usage
@@ -24,7 +24,7 @@ _SUCCESS = AttemptResult.SUCCESS
 _FIRST_TOKEN_TIMEOUT = FailureKind.FIRST_TOKEN_TIMEOUT
 _IDLE_TIMEOUT = FailureKind.IDLE_TIMEOUT
 _NO_FAULT = StreamFault.NONE
-_NO_HEAD = AnswerHead(b"", is_events=False, is_opaque=False)
+_NO_HEAD = ResponseHead(0, [])
 
 
 class Attempt:
@@ -46,11 +46,9 @@ class Attempt:
         "_flight",
         "_gates",
         "_head",
-        "_headers",
         "_monitor",
         "_outbox",
         "_recorded",
-        "_status",
         "_usage",
         "answer",
         "candidate",
@@ -70,8 +68,6 @@ class Attempt:
         self.target = target
         self.committed = False
         self._gates = gates
-        self._status = 0
-        self._headers: list[tuple[bytes, bytes]] = []
         self._monitor: SseMonitor | None = None
         self._body: list[bytes] = []
         self._body_size = 0
@@ -106,18 +102,18 @@ class Attempt:
 
     # --- the upstream's side (CallHandler)
 
-    def on_head(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+    def on_head(self, head: ResponseHead) -> None:
         """Decide from the status what the body will mean."""
-        self._status = status
-        self._headers = headers
+        self._head = head
+        status = head.status
         if _OK <= status < _REDIRECT:
-            self._head = head = read_answer_head(headers)
+            head.read()
             if head.is_events:
                 self._monitor = SseMonitor(self.answer)
             return
         self._failing = failure_of(status)
         if self._failing is None:
-            self._head = read_answer_head(headers)
+            head.read()
         else:
             # The body of an error only explains it: it is awaited briefly and bounded.
             now = self.exchange.shared.clock.monotonic()
@@ -232,7 +228,7 @@ class Attempt:
             return
         body = b"".join((*self._body, rest)) if rest or len(self._body) != 1 else self._body[0]
         arrived = self.exchange.shared.clock.monotonic()
-        if self._status < _REDIRECT and not self._head.is_opaque:
+        if self._head.status < _REDIRECT and not self._head.is_opaque:
             finding: Finding = inspect_answer(self.exchange.request.surface, body, self.answer)
             if finding.kind is not None:
                 self._fail(finding.kind, finding.message)
@@ -245,15 +241,15 @@ class Attempt:
         kind = self._failing or FailureKind.SERVER_ERROR
         self._stop()
         text = upstream_error_text(b"".join(self._body))
-        message = f"HTTP {self._status}: {text}" if text else f"HTTP {self._status} with no body"
-        if self._status == THROTTLED:
+        message = f"HTTP {self._head.status}: {text}" if text else f"HTTP {self._head.status} with no body"
+        if self._head.status == THROTTLED:
             self._end_throttled(message)
         else:
             self._fail(kind, message)
 
     def _end_throttled(self, message: str) -> None:
         shared = self.exchange.shared
-        asked = retry_after_seconds(header_value(self._headers, b"retry-after"), shared.clock.time())
+        asked = retry_after_seconds(header_value(self._head.headers, b"retry-after"), shared.clock.time())
         seconds = admission.pace(self.candidate.view.live, shared.clock.monotonic(), asked)
         outcome = self._record(AttemptResult.RATE_LIMITED, None, message, seconds)
         self.exchange.attempt_failed(outcome)
@@ -313,7 +309,7 @@ class Attempt:
 
     def _commit(self) -> None:
         self.committed = True
-        self.exchange.open_stream(self, self._status, self._head.relayed)
+        self.exchange.open_stream(self, self._head.status, self._head.relayed)
 
     def _fail(self, kind: FailureKind, message: str) -> None:
         if self._recorded:
@@ -353,7 +349,7 @@ class Attempt:
             now,
             latency_ms,
             kind,
-            self._status,
+            self._head.status,
             None if first_byte is None else (first_byte - started) * 1000.0,
             None if first_token is None else (first_token - started) * 1000.0,
             self._monitor is not None,
@@ -375,7 +371,7 @@ class Attempt:
         usage = self._usage or (self._monitor.usage if self._monitor is not None else None)
         if usage is not None and usage.prompt_tokens is not None:
             return usage.prompt_tokens, usage.completion_tokens or 0, False
-        if self._status == 0 or self._failing is not None:
+        if self._head.status == 0 or self._failing is not None:
             return 0, 0, True
         counted = self._monitor.content_events if self._monitor is not None else 0
         return self.exchange.request.needs.input_tokens, counted, True

@@ -7,14 +7,15 @@ the only words the two sides may exchange.
 from typing import Protocol
 
 from nexus.core.outcome import FailureKind
+from nexus.proxy.headers import ResponseHead
 from nexus.proxy.origin import Origin
 
 
 class CallHandler(Protocol):
     """Who is told how a call goes. After `on_end` or `on_failure` nothing more comes."""
 
-    def on_head(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
-        """The status and the headers, names as the upstream wrote them."""
+    def on_head(self, head: ResponseHead) -> None:
+        """The status and the headers."""
         ...
 
     def on_body(self, data: bytes) -> None:

@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 from nexus.backends.fetch import FetchError, FetchResult
 from nexus.core.outcome import FailureKind
 from nexus.proxy.calling import Caller
+from nexus.proxy.headers import ResponseHead
 from nexus.proxy.origin import Origin
 
 _MAX_BODY_BYTES = 4 * 1024 * 1024
@@ -54,8 +55,8 @@ class _Collector:
         self._body: list[bytes] = []
         self._size = 0
 
-    def on_head(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:  # noqa: ARG002  # the interface
-        self._status = status
+    def on_head(self, head: ResponseHead) -> None:
+        self._status = head.status
 
     def on_body(self, data: bytes) -> None:
         self._size += len(data)

@@ -4,8 +4,6 @@ import math
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
 
-from msgspec import Struct
-
 _LONGEST_RETRY_AFTER = 86_400.0
 # What an upstream says about its own connection or its own browser clients is not the gateway's to repeat.
 _NOT_RELAYED = frozenset(
@@ -35,32 +33,40 @@ def header_text(text: str) -> str:
     return "".join(char if " " <= char <= "~" else "?" for char in text)
 
 
-class AnswerHead(Struct, frozen=True, gc=False):
-    """What is read of the head of an upstream's answer.
+class ResponseHead:
+    """Status and headers of an upstream's answer, names as the upstream wrote them.
 
-    `relayed` are the header lines that go on to the client. `is_events`: the body is a stream of events;
-    `is_opaque`: it is compressed or the like, so there is no looking into it.
+    Answers with the same head may share one. Once `read`, `relayed` are the header lines that go on to the
+    client; `is_events` says that the body is a stream of events, and `is_opaque` that it is compressed or the
+    like, so there is no looking into it.
     """
 
-    relayed: bytes
-    is_events: bool
-    is_opaque: bool
+    __slots__ = ("_is_read", "headers", "is_events", "is_opaque", "relayed", "status")
 
+    def __init__(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+        self.status = status
+        self.headers = headers
+        self.relayed = b""
+        self.is_events = False
+        self.is_opaque = False
+        self._is_read = False
 
-def read_answer_head(headers: list[tuple[bytes, bytes]]) -> AnswerHead:
-    """Sort the headers of an answer by what they are for."""
-    lines: list[bytes] = []
-    is_events = is_opaque = False
-    for name, value in headers:
-        use, start = _use_of(name)
-        if use is _DROP:
-            continue
-        if use is _TYPE:
-            is_events = value.startswith(b"text/event-stream")
-        elif use is _ENCODING:
-            is_opaque = True
-        lines += (start, value, b"\r\n")
-    return AnswerHead(b"".join(lines), is_events, is_opaque)
+    def read(self) -> None:
+        """Sort the headers by what they are for, unless that is done."""
+        if self._is_read:
+            return
+        self._is_read = True
+        lines: list[bytes] = []
+        for name, value in self.headers:
+            use, start = _use_of(name)
+            if use is _DROP:
+                continue
+            if use is _TYPE:
+                self.is_events = value.startswith(b"text/event-stream")
+            elif use is _ENCODING:
+                self.is_opaque = True
+            lines += (start, value, b"\r\n")
+        self.relayed = b"".join(lines)
 
 
 @lru_cache(maxsize=1024)

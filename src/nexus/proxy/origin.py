@@ -6,6 +6,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from nexus import __version__
+from nexus.proxy.headers import ResponseHead
+from nexus.proxy.known_head import KnownHead
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _USER_AGENT = f"User-Agent: nexus/{__version__}\r\n"
@@ -22,9 +24,10 @@ class Origin:
         headers: sent with every request.
 
     `address` is what a socket can connect to at once; None where a name must be looked up first, and for TLS.
+    `known` is the head of the last answer from there, for those that repeat it.
     """
 
-    __slots__ = ("address", "common", "host", "key", "port", "prefix", "tls")
+    __slots__ = ("address", "common", "host", "key", "known", "port", "prefix", "tls")
 
     def __init__(self, url: str, headers: Iterable[tuple[str, str]] = ()) -> None:
         parts = urlsplit(url)
@@ -38,6 +41,7 @@ class Origin:
         host = f"[{self.host}]" if ":" in self.host else self.host
         if self.port != _DEFAULT_PORTS[parts.scheme]:
             host = f"{host}:{self.port}"
+        self.known: KnownHead[ResponseHead] | None = None
         self.common = f"Host: {host}\r\n{_USER_AGENT}{extra}".encode("latin-1")
 
     @property

@@ -18,6 +18,7 @@ from nexus.dialects.base import Dialect
 from nexus.proxy.calling import Caller, RunningCall
 from nexus.proxy.context import FleetSource
 from nexus.proxy.fast_path import FastPath
+from nexus.proxy.headers import ResponseHead
 from nexus.proxy.inspect import inspect_answer
 from nexus.proxy.target import Target
 
@@ -180,8 +181,8 @@ class _Test:
         if call is not None:
             call.cancel()
 
-    def on_head(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:  # noqa: ARG002 - the interface
-        self._status = status
+    def on_head(self, head: ResponseHead) -> None:
+        self._status = head.status
 
     def on_body(self, data: bytes) -> None:
         self._size += len(data)

@@ -42,7 +42,7 @@ class AsgiBridge:
             self._first()
             await self._app(run.scope(), run.receive, run.send)
         except Exception:  # noqa: BLE001  # reason: the edge of the program: whatever it was, the client gets an answer
-            _log.exception("the control plane failed to answer %s", run.incoming.path.decode("latin-1"))
+            _log.exception("the control plane failed to answer %s", run.incoming.head.path.decode("latin-1"))
             if not run.answered:
                 context.refuse_for_fault(run.connection)
 
@@ -68,14 +68,14 @@ class _Run:
         return {
             "type": "http",
             "asgi": {"version": "3.0", "spec_version": "2.4"},
-            "http_version": incoming.version,
-            "method": incoming.method.decode("latin-1"),
+            "http_version": incoming.head.version,
+            "method": incoming.head.method.decode("latin-1"),
             "scheme": "http",
-            "path": unquote(incoming.path.decode("latin-1")),
-            "raw_path": incoming.path,
-            "query_string": incoming.query,
+            "path": unquote(incoming.head.path.decode("latin-1")),
+            "raw_path": incoming.head.path,
+            "query_string": incoming.head.query,
             "root_path": "",
-            "headers": incoming.headers,
+            "headers": incoming.head.headers,
             "client": (self.connection.client, 0),
             "server": None,
             "state": {"trace_id": self._trace_id},
@@ -110,7 +110,7 @@ class _Run:
             self.connection.reply(self._status, headers, b"".join(self._body))
 
     def _request_id(self) -> str:
-        given = self.incoming.header(b"x-request-id")
+        given = self.incoming.head.header(b"x-request-id")
         return header_text(given.decode("latin-1")[:128]) if given else self._trace_id
 
     def pause(self) -> None:

@@ -13,6 +13,7 @@ from nexus.core.errors import ErrorContext, ErrorReply, ErrorType, error_reply
 from nexus.proxy.downstream import Downstream, Upflow
 from nexus.proxy.headers import header_text
 from nexus.proxy.turn import Turn
+from nexus.server.hints import Hints
 from nexus.server.trace import TraceIds
 
 _MAX_REQUEST_ID = 128
@@ -20,20 +21,21 @@ TICK_SECONDS = 1.0
 """How often `EdgeContext.tick` is due."""
 
 
-class Incoming:
-    """One request as read from a connection. Header names are in lower case; `target` is path and query."""
+class RequestHead:
+    """The head of a request. Header names are in lower case; requests with the same head may share one.
 
-    # Defaults of the class, not of each instance: one is made per request.
-    method = b""
-    path = b""
-    query = b""
-    version = "1.1"
-    body = b""
-    keep_alive = True
-    received_at = 0.0
+    `hints` is what the headers say to the gateway, once somebody has read them.
+    """
+
+    __slots__ = ("headers", "hints", "method", "path", "query", "version")
 
     def __init__(self) -> None:
+        self.method = b""
+        self.path = b""
+        self.query = b""
+        self.version = "1.1"
         self.headers: list[tuple[bytes, bytes]] = []
+        self.hints: Hints | None = None
 
     def header(self, name: bytes) -> bytes | None:
         """The first value of a header, None where it is absent."""
@@ -41,6 +43,18 @@ class Incoming:
             if each == name:
                 return value
         return None
+
+
+class Incoming:
+    """One request as read from a connection. `received_at` is when it was whole, as a monotonic reading."""
+
+    # Defaults of the class, not of each instance: one is made per request.
+    body = b""
+    keep_alive = True
+    received_at = 0.0
+
+    def __init__(self, head: RequestHead) -> None:
+        self.head = head
 
 
 class ClientConnection(Downstream, Protocol):
@@ -150,21 +164,21 @@ class EdgeContext:
         if self.asks_for_key and not self.authorized(incoming):
             self.refuse_without_key(connection)
             return
-        handler = self.posts.get(incoming.path, self.control)
-        if handler is not self.control and incoming.method != b"POST":
-            message = f"{incoming.path.decode('latin-1')} takes POST only."
+        handler = self.posts.get(incoming.head.path, self.control)
+        if handler is not self.control and incoming.head.method != b"POST":
+            message = f"{incoming.head.path.decode('latin-1')} takes POST only."
             self.refuse(connection, 405, "method_not_allowed", message, extra="Allow: POST\r\n")
             return
         handler(self, connection, incoming)
 
     def authorized(self, incoming: Incoming) -> bool:
         """Whether the request carries one of the gateway's keys, or its path needs none."""
-        if incoming.path == b"/health" or incoming.path.startswith(b"/health/"):
+        if incoming.head.path == b"/health" or incoming.head.path.startswith(b"/health/"):
             return True
-        scheme, _, token = (incoming.header(b"authorization") or b"").partition(b" ")
+        scheme, _, token = (incoming.head.header(b"authorization") or b"").partition(b" ")
         if scheme.lower() == b"bearer" and _digest(token.strip()) in self._keys:
             return True
-        return _digest((incoming.header(b"x-api-key") or b"").strip()) in self._keys
+        return _digest((incoming.head.header(b"x-api-key") or b"").strip()) in self._keys
 
     def refuse_without_key(self, connection: ClientConnection) -> None:
         """Answer a request that carries none of the gateway's keys."""
@@ -199,11 +213,11 @@ class EdgeContext:
         trace_id = self.trace_ids.next()
         context = ErrorContext(trace_id=trace_id, retry_after_seconds=retry_after)
         reply = error_reply(status, code, message, error_type, param=param, context=context)
-        given = incoming.header(b"x-request-id") if incoming is not None else None
+        given = incoming.head.header(b"x-request-id") if incoming is not None else None
         request_id = header_text(given.decode("latin-1")[:_MAX_REQUEST_ID]) if given else trace_id
         connection.reply(reply.status, error_headers(reply, request_id, extra), reply.encode())
-        if incoming is not None and incoming.path in self.posts:
-            path = incoming.path.decode("latin-1")
+        if incoming is not None and incoming.head.path in self.posts:
+            path = incoming.head.path.decode("latin-1")
             self.unrouted(Unrouted(status, code, path, trace_id, connection.client))
 
 

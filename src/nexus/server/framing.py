@@ -2,7 +2,7 @@
 
 from http import HTTPStatus
 
-from nexus.server.edge import Incoming
+from nexus.server.edge import Incoming, RequestHead
 
 STATUS_LINES = {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
@@ -18,21 +18,21 @@ def connection_line(incoming: Incoming | None, *, keep: bool) -> bytes:
     """The `Connection` header of an answer; empty where the version of HTTP says as much."""
     if not keep:
         return b"Connection: close\r\n"
-    if incoming is not None and incoming.version == "1.0":
+    if incoming is not None and incoming.head.version == "1.0":
         return b"Connection: keep-alive\r\n"
     return b""
 
 
-def head_size(incoming: Incoming) -> int:
+def head_size(head: RequestHead) -> int:
     """Bytes of a request's target and headers."""
-    lines = sum(len(name) + len(value) for name, value in incoming.headers)
-    return len(incoming.path) + len(incoming.query) + lines
+    lines = sum(len(name) + len(value) for name, value in head.headers)
+    return len(head.path) + len(head.query) + lines
 
 
-def framing_headers(incoming: Incoming) -> tuple[bytes | None, bytes | None, bytes | None]:
+def framing_headers(head: RequestHead) -> tuple[bytes | None, bytes | None, bytes | None]:
     """The values of Host, Content-Length and Expect; None for each that is absent."""
     host = length = expect = None
-    for name, value in incoming.headers:
+    for name, value in head.headers:
         if name == b"host":
             host = value
         elif name == b"content-length":

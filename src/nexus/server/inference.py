@@ -50,7 +50,10 @@ class InferenceSurface:
             message = self._overloaded(context)
             context.refuse(connection, 503, "overloaded", message, "service_unavailable", retry_after=1.0)
             return
-        hints = read_hints(incoming.headers)
+        head = incoming.head
+        hints = head.hints
+        if hints is None:
+            head.hints = hints = read_hints(head.headers)
         if hints.content_type != _JSON and not is_json(hints.content_type):
             shown = hints.content_type.decode("latin-1")[:80]
             message = f"The content type is {shown!r}; send application/json."

@@ -237,7 +237,7 @@ def bucket_name(scope: str, context: EdgeContext, connection: ClientConnection, 
     if scope == "global":
         return "*"
     if scope == "key" and context.asks_for_key:
-        key = incoming.header(b"authorization") or incoming.header(b"x-api-key") or b""
+        key = incoming.head.header(b"authorization") or incoming.head.header(b"x-api-key") or b""
         return hashlib.sha256(key.rpartition(b" ")[2]).hexdigest()
     return connection.client
 

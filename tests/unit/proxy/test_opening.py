@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from nexus.core.outcome import FailureKind
+from nexus.proxy.headers import ResponseHead
 from nexus.proxy.origin import Origin
 from nexus.proxy.turn import Turn
 from nexus.proxy.upstream import UpstreamPool
@@ -26,8 +27,8 @@ class Caller:
         self.status = 0
         self._end: asyncio.Future[tuple[FailureKind, str] | None] = asyncio.get_running_loop().create_future()
 
-    def on_head(self, status: int, _headers: list[tuple[bytes, bytes]]) -> None:
-        self.status = status
+    def on_head(self, head: ResponseHead) -> None:
+        self.status = head.status
 
     def on_body(self, data: bytes) -> None:
         pass

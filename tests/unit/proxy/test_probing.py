@@ -11,6 +11,7 @@ from nexus.core.fleet import BackendLive, BackendStatus, BackendView, FleetSnaps
 from nexus.core.outcome import FailureKind
 from nexus.dialects.table import dialect_for
 from nexus.proxy.fast_path import FastPath
+from nexus.proxy.headers import ResponseHead
 from nexus.proxy.probing import DEADLINE_SECONDS, Prober
 from nexus.quality.guard import GuardRules
 from nexus.resilience import CircuitBreaker, CircuitBreakerConfig
@@ -50,7 +51,7 @@ class Call:
     resume = pause
 
     def answer(self, status: int = 200, body: bytes = ANSWER) -> None:
-        self.handler.on_head(status, [])
+        self.handler.on_head(ResponseHead(status, []))
         self.handler.on_body(body)
         self.handler.on_read_done()
         self.handler.on_end()

@@ -68,7 +68,7 @@ class Harness:
 
     def _control(self, _: EdgeContext, connection: ClientConnection, incoming: Incoming) -> None:
         self.seen.append(incoming)
-        connection.reply(200, b"", incoming.path)
+        connection.reply(200, b"", incoming.head.path)
 
     async def talk(self, data: bytes) -> bytes:
         """Send bytes, close the sending side only when the server closed, return all it said."""

@@ -35,7 +35,7 @@ async def test_a_request_reaches_its_handler_and_is_answered():
     assert "x-seen: yes" in head
     assert "content-length: 5" in head
     assert "date: " in head
-    assert harness.seen[0].header(b"host") == b"x"
+    assert harness.seen[0].head.header(b"host") == b"x"
 
 
 async def test_a_connection_is_kept_for_the_next_request():
