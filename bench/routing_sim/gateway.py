@@ -5,6 +5,7 @@ their answers back as HTTP heads and server-sent events. Health checks are left 
 server too, but they are the same for every policy.
 """
 
+from collections.abc import Sequence
 from random import Random
 
 from bench.routing_sim.engine import Engine
@@ -213,9 +214,10 @@ class SimulatedGateway:
         self.backends[index].submit(upstream.job)
         return upstream
 
-    def _record(self, outcome: AttemptOutcome) -> None:
-        if outcome.result is not AttemptResult.SUCCESS:
-            self.tally.spoiled(int(outcome.backend_id))
+    def _record(self, outcomes: Sequence[AttemptOutcome]) -> None:
+        for outcome in outcomes:
+            if outcome.result is not AttemptResult.SUCCESS:
+                self.tally.spoiled(int(outcome.backend_id))
 
 
 def _backend(index: int) -> Backend:

@@ -14,14 +14,13 @@ from nexus.core.backend import Backend
 from nexus.core.clock import Clock
 from nexus.core.fleet import BackendStatus, SpendMeter
 from nexus.core.learned import ExpectedTimeSettings
-from nexus.core.outcome import AttemptOutcome
 from nexus.dialects.table import dialect_for
 from nexus.proxy.calling import Caller
 from nexus.proxy.context import ProxyContext, ProxyLimits
 from nexus.proxy.fast_path import BreakerListener, FastPath
 from nexus.proxy.forward import Forwarder
 from nexus.proxy.probing import Prober
-from nexus.proxy.recording import Recording
+from nexus.proxy.recording import AttemptRecorder, Recording
 from nexus.proxy.recovery import Recovery
 from nexus.proxy.retry_budget import RetryBudget
 from nexus.proxy.waiting_room import WaitingRoom
@@ -61,9 +60,9 @@ class Product:
         clock: Clock,
         pool: Caller,
         rng: Random,
-        recorder: Callable[[AttemptOutcome], None],
+        recorder: AttemptRecorder,
     ) -> Parts:
-        """A gateway over these backends; `recorder` is told of every attempt."""
+        """A gateway over these backends; `recorder` is told of all attempts."""
         store = QualityMetricsStore(quality_config(self.quality), clock)
         loop = QualityLoop(store, clock)
         fleet = Fleet(backends, quality_views=store.snapshot, prices=lambda _, __: None, spend=SpendMeter())
@@ -117,7 +116,7 @@ class Product:
         pool: Caller,
         clock: Clock,
         rng: Random,
-        recorder: Callable[[AttemptOutcome], None],
+        recorder: AttemptRecorder,
     ) -> ProxyContext:
         router = Router(self.routing, self.quality, self.breaker, rng=rng, tuning=self.tuning, queueing=True)
         return ProxyContext(

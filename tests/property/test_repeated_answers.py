@@ -118,9 +118,7 @@ def answered(origin: Origin, rounds: list[list[bytes]]) -> tuple[list[Event], in
 
 
 STATUSES = st.sampled_from([b"200 OK"] * 3 + [b"404 Not Found", b"204 No Content", b"103 Early Hints"])
-LENGTHS = st.sampled_from(
-    [b"Content-Length: %d", b"content-length:%d", b"Content-Length: 0%d", b"X-Size: %d"]
-)
+LENGTHS = st.sampled_from([b"Content-Length: %d", b"content-length:%d", b"Content-Length: 0%d", b"X-Is: %d"])
 MORE = st.sampled_from(
     [b"Content-Type: application/json", b"Connection: close", b"Content-Encoding: gzip", b"Content-Length: 2"]
 )

@@ -249,17 +249,17 @@ class Gateway:
         return Recording(
             self._watch,
             (
-                self.counters.record_attempt,
+                self.counters.record_attempts,
                 record_quality(self.store),
                 record_evidence(self.monitor),
                 record_spend(self.spend),
             ),
             (
-                self.counters.record_request,
-                self.request_log.record_request,
-                self.recent.record_request,
+                self.counters.record_requests,
+                self.request_log.record_requests,
+                self.recent.record_requests,
                 record_affinity(self._affinity),
-                *((self.outcomes.record_request,) if self.outcomes is not None else ()),
+                *((self.outcomes.record_requests,) if self.outcomes is not None else ()),
             ),
             self._pool.turn.then,
         )

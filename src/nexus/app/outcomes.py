@@ -2,19 +2,20 @@
 
 import asyncio
 import logging
+from collections.abc import Sequence
 
 from nexus.app.conversations import Conversations
 from nexus.config.model import Config
 from nexus.core.clock import Clock
-from nexus.core.decision import Decision
 from nexus.core.outcome import AttemptOutcome, AttemptResult, RequestOutcome, RequestResult
 from nexus.core.receipt import LedgerEntry, ReceiptReceiver
 from nexus.core.request import Surface, Task
 from nexus.ledger.open import open_ledger
 from nexus.ledger.writer import LedgerWriter
-from nexus.outcomes import CallDetails, InferredOutcome, OutcomeTracker, SignalResult
+from nexus.outcomes import Call, CallDetails, InferredOutcome, OutcomeTracker, SignalResult
 from nexus.outcomes.profile_file import PROFILES_FILE
 from nexus.outcomes.signals.reader import SignalReader
+from nexus.proxy.recording import Finished
 from nexus.server.service import Periodic
 from nexus.telemetry.outcomes import OutcomeCounts
 
@@ -68,63 +69,40 @@ class Outcomes:
 
     # --- on the path of requests
 
-    def record_request(self, outcome: RequestOutcome, decision: Decision | None = None) -> None:
-        """Take a finished request into account, unless it never reached a backend."""
-        served = outcome.served
-        attempt = served if served is not None else _last(outcome)
-        if attempt is None:
-            return
-        request = outcome.request
-        task, propensity, candidates = request.task, None, None
-        if decision is not None and decision.models:
-            task = decision.task or task
-            candidates = tuple(model.model for model in decision.models)
-            # Where another model had to step in, nobody drew it.
-            propensity = decision.propensity if candidates[0] == attempt.model else None
-        details = CallDetails(
-            attempt.backend_id,
-            len(outcome.attempts),
-            attempt.cost_usd,
-            attempt.ttft_ms,
-            propensity,
-            candidates,
-            request.project,
-            request.model if request.model != attempt.model else None,
-        )
-        if served is not None and served.result is _SUCCESS:
-            answered = outcome.status < _CLIENT_ERROR
-            self.tracker.record_call(
-                request.trace_id,
-                served.model,
-                task,
-                outcome.route_reason,
-                latency_ms=served.latency_ms,
-                input_tokens=served.input_tokens if answered else 0,
-                output_tokens=served.output_tokens if answered else 0,
-                has_output=answered and _has_output(request.surface, served),
-                details=details,
+    def record_requests(self, finished: Sequence[Finished]) -> None:
+        """Take finished requests into account, those that reached a backend."""
+        ended = []
+        for outcome, decision in finished:
+            served = outcome.served
+            attempt = served if served is not None else _last(outcome)
+            if attempt is None:
+                continue
+            request = outcome.request
+            task, propensity, candidates = request.task, None, None
+            if decision is not None and decision.models:
+                task = decision.task or task
+                candidates = tuple(model.model for model in decision.models)
+                # Where another model had to step in, nobody drew it.
+                propensity = decision.propensity if candidates[0] == attempt.model else None
+            # In the order of the records' fields: naming them would make this several times as slow.
+            details = CallDetails(
+                attempt.backend_id,
+                len(outcome.attempts),
+                attempt.cost_usd,
+                attempt.ttft_ms,
+                propensity,
+                candidates,
+                request.project,
+                request.model if request.model != attempt.model else None,
             )
-        elif outcome.result is _CANCELLED:
-            self._record_cancelled(outcome, attempt, task, details)
-        else:
-            self._record_failed(outcome, attempt, task, details)
-
-    def _record_cancelled(
-        self, outcome: RequestOutcome, attempt: AttemptOutcome, task: Task, details: CallDetails
-    ) -> None:
-        """The client left: a call, but neither an answer nor a failure, and no measure of speed."""
-        request = outcome.request
-        self.tracker.record_call(
-            request.trace_id,
-            attempt.model,
-            task,
-            outcome.route_reason,
-            latency_ms=0.0,
-            input_tokens=attempt.input_tokens,
-            output_tokens=attempt.output_tokens,
-            has_output=False,
-            details=details,
-        )
+            if served is not None and served.result is _SUCCESS:
+                ended.append(_answered(outcome, served, task, details))
+            elif outcome.result is _CANCELLED:
+                ended.append(_left(outcome, attempt, task, details))
+            else:
+                self._record_failed(outcome, attempt, task, details)
+        if ended:
+            self.tracker.record_calls(ended)
 
     def _record_failed(
         self, outcome: RequestOutcome, attempt: AttemptOutcome, task: Task, details: CallDetails
@@ -243,6 +221,43 @@ class Outcomes:
             self._save_failed = False
 
 
+def _answered(outcome: RequestOutcome, served: AttemptOutcome, task: Task, details: CallDetails) -> Call:
+    """The call of a request that a backend answered, if only with a refusal of the client's mistake."""
+    good = outcome.status < _CLIENT_ERROR
+    tokens = served.output_tokens
+    # Whole answers are looked at, so only a stream may be empty.
+    said = not served.stream or tokens > 0 or outcome.request.surface is _EMBEDDING
+    return Call(
+        outcome.request.trace_id,
+        served.model,
+        task,
+        outcome.route_reason,
+        0.0,
+        details,
+        None,
+        served.latency_ms,
+        served.input_tokens if good else 0,
+        tokens if good else 0,
+        good and said,
+    )
+
+
+def _left(outcome: RequestOutcome, attempt: AttemptOutcome, task: Task, details: CallDetails) -> Call:
+    """The client left: a call, but neither an answer nor a failure, and no measure of speed."""
+    return Call(
+        outcome.request.trace_id,
+        attempt.model,
+        task,
+        outcome.route_reason,
+        0.0,
+        details,
+        None,
+        0.0,
+        attempt.input_tokens,
+        attempt.output_tokens,
+    )
+
+
 def _last(outcome: RequestOutcome) -> AttemptOutcome | None:
     """The attempt that says how an unanswered request ended: the last one that was not called off."""
     attempts = outcome.attempts
@@ -251,8 +266,3 @@ def _last(outcome: RequestOutcome) -> AttemptOutcome | None:
             if attempt.result is not AttemptResult.CANCELLED:
                 return attempt
     return attempts[-1] if attempts else None
-
-
-def _has_output(surface: Surface, served: AttemptOutcome) -> bool:
-    """Whether a good answer said anything. Whole answers are looked at, so only a stream may be empty."""
-    return not served.stream or served.output_tokens > 0 or surface is _EMBEDDING

@@ -1,13 +1,13 @@
 """What is done with every attempt's outcome, one function per receiver."""
 
 import logging
+from collections.abc import Sequence
 
 from nexus.backends.health import HealthMonitor
 from nexus.backends.registry import StatusChange
-from nexus.core.decision import Decision
 from nexus.core.fleet import BackendStatus
-from nexus.core.outcome import AttemptOutcome, AttemptResult, RequestOutcome
-from nexus.proxy.recording import AttemptRecorder, RequestRecorder
+from nexus.core.outcome import AttemptOutcome, AttemptResult
+from nexus.proxy.recording import AttemptRecorder, Finished, RequestRecorder
 from nexus.quality import QualityMetricsStore
 from nexus.routing.affinity import PrefixAffinity
 from nexus.state.spend import SpendStore
@@ -20,19 +20,20 @@ _log = logging.getLogger("nexus.app")
 def record_quality(store: QualityMetricsStore) -> AttemptRecorder:
     """Count successes and failures in the quality windows."""
 
-    def record(outcome: AttemptOutcome) -> None:
-        if outcome.result is _SUCCESS:
-            ttft_ms = outcome.ttft_ms if outcome.stream else outcome.first_byte_ms
-            if outcome.status >= _CLIENT_ERROR:
-                # A refusal of the client's mistake is quick and says nothing about the speed of answers.
-                ttft_ms = None
-            store.record_outcome(
-                outcome.backend_id, True, ttft_ms, model=outcome.model, streamed=outcome.stream
-            )
-        elif outcome.result is AttemptResult.FAILURE:
-            store.record_outcome(
-                outcome.backend_id, False, None, model=outcome.model, streamed=outcome.stream
-            )
+    def record(outcomes: Sequence[AttemptOutcome]) -> None:
+        for outcome in outcomes:
+            if outcome.result is _SUCCESS:
+                ttft_ms = outcome.ttft_ms if outcome.stream else outcome.first_byte_ms
+                if outcome.status >= _CLIENT_ERROR:
+                    # A refusal of the client's mistake is quick and says nothing about the speed of answers.
+                    ttft_ms = None
+                store.record_outcome(
+                    outcome.backend_id, True, ttft_ms, model=outcome.model, streamed=outcome.stream
+                )
+            elif outcome.result is AttemptResult.FAILURE:
+                store.record_outcome(
+                    outcome.backend_id, False, None, model=outcome.model, streamed=outcome.stream
+                )
 
     return record
 
@@ -40,11 +41,12 @@ def record_quality(store: QualityMetricsStore) -> AttemptRecorder:
 def record_evidence(monitor: HealthMonitor) -> AttemptRecorder:
     """Tell the health checks of connections that worked or failed."""
 
-    def record(outcome: AttemptOutcome) -> None:
-        if outcome.kind is not None and outcome.kind.is_connection:
-            monitor.evidence(outcome.backend_id, False, outcome.error)
-        elif outcome.status:
-            monitor.evidence(outcome.backend_id, True)
+    def record(outcomes: Sequence[AttemptOutcome]) -> None:
+        for outcome in outcomes:
+            if outcome.kind is not None and outcome.kind.is_connection:
+                monitor.evidence(outcome.backend_id, False, outcome.error)
+            elif outcome.status:
+                monitor.evidence(outcome.backend_id, True)
 
     return record
 
@@ -52,9 +54,10 @@ def record_evidence(monitor: HealthMonitor) -> AttemptRecorder:
 def record_spend(spend: SpendStore) -> AttemptRecorder:
     """Add up what attempts cost."""
 
-    def record(outcome: AttemptOutcome) -> None:
-        if outcome.cost_usd:
-            spend.add(outcome.cost_usd)
+    def record(outcomes: Sequence[AttemptOutcome]) -> None:
+        for outcome in outcomes:
+            if outcome.cost_usd:
+                spend.add(outcome.cost_usd)
 
     return record
 
@@ -62,10 +65,11 @@ def record_spend(spend: SpendStore) -> AttemptRecorder:
 def record_affinity(affinity: PrefixAffinity) -> RequestRecorder:
     """Remember which backend has the beginning of a prompt cached now."""
 
-    def record(outcome: RequestOutcome, _decision: Decision | None) -> None:
-        request, served = outcome.request, outcome.served
-        if served is not None and (request.prefixes or request.session):
-            affinity.remember(request, served.model, served.backend_id, served.ended_at)
+    def record(finished: Sequence[Finished]) -> None:
+        for outcome, _ in finished:
+            request, served = outcome.request, outcome.served
+            if served is not None and (request.prefixes or request.session):
+                affinity.remember(request, served.model, served.backend_id, served.ended_at)
 
     return record
 

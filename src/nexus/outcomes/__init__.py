@@ -11,7 +11,7 @@ from nexus.core.request import Task as InferenceTask
 from nexus.ledger.jsonl import append_ledger_entries, prune_ledger, read_ledger
 from nexus.ledger.open import open_ledger
 from nexus.ledger.store import LedgerError, LedgerStore
-from nexus.outcomes.call import CallDetails, PendingCall
+from nexus.outcomes.call import Call, CallDetails, PendingCall
 from nexus.outcomes.outcome import CodeOutcome, InferredKind, InferredOutcome, SignalResult
 from nexus.outcomes.profile import ModelProfile, TaskStats
 from nexus.outcomes.state import TrackerFigures
@@ -31,6 +31,7 @@ _LATER = {
 }
 
 __all__ = [
+    "Call",
     "CallDetails",
     "CodeOutcome",
     "Fingerprint",

@@ -1,6 +1,9 @@
 """The profiles of all models: what the file said, what is being written to it, and what came since."""
 
+from collections.abc import Iterable
+
 from nexus.core.request import Task
+from nexus.outcomes.call import Call
 from nexus.outcomes.profile import ModelProfile
 from nexus.outcomes.tally import ModelTally, Tallies, Tally, add_all, from_profile, publish
 
@@ -88,31 +91,27 @@ class ProfileBook:
         return found
 
 
-def count_completion(  # noqa: PLR0917 - called for every request, where names cost
-    tally: ModelTally,
-    task: Task,
-    latency_ms: float,
-    input_tokens: int,
-    output_tokens: int,
-    credit: bool,
-) -> None:
-    """One more call that ended without an error; `credit` makes it a success."""
-    total = tally.total
-    own = tally.tasks.get(task)
-    if own is None:
-        own = tally.task(task)
-    total.calls += 1
-    own.calls += 1
-    if credit:
-        total.successes += 1
-        own.successes += 1
-    if latency_ms:
-        total.latency_ms += latency_ms
-        total.latency_calls += 1
-        own.latency_ms += latency_ms
-        own.latency_calls += 1
-    total.input_tokens += input_tokens
-    total.output_tokens += output_tokens
+def count_completions(book: ProfileBook, calls: Iterable[Call], timestamp: float) -> None:
+    """Calls that ended without an error at Unix time `timestamp`; one with output is a success."""
+    model, task = "", None
+    for call in calls:
+        if call.model_id != model or call.task is not task:
+            model, task = call.model_id, call.task
+            tally = book.tally(model, timestamp)
+            total, own = tally.total, tally.task(task)
+        total.calls += 1
+        own.calls += 1
+        if call.has_output:
+            total.successes += 1
+            own.successes += 1
+        latency_ms = call.latency_ms
+        if latency_ms:
+            total.latency_ms += latency_ms
+            total.latency_calls += 1
+            own.latency_ms += latency_ms
+            own.latency_calls += 1
+        total.input_tokens += call.input_tokens
+        total.output_tokens += call.output_tokens
 
 
 def count_failure(tally: ModelTally, task: Task, *, is_new: bool, credited: bool, factor: float) -> None:

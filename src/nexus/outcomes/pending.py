@@ -91,35 +91,29 @@ def due(calls: dict[str, Call], before: float, limit: int | None) -> list[Call]:
 class Receipts:
     """The receipts of the calls resolved last, the ones that wait to be collected, and counts of all.
 
-    `resolutions` counts by signal and by the word success, failure or unknown. `dropped` ones found no room.
+    `recent` has those resolved last, by trace id. `resolutions` counts by signal and by the word success,
+    failure or unknown. `dropped` ones found no room.
     """
 
-    __slots__ = ("_keeps", "_recent", "_waiting", "dropped", "resolutions")
+    __slots__ = ("_keeps", "_waiting", "dropped", "recent", "resolutions")
 
     def __init__(self, *, keeps: bool) -> None:
         self._keeps = keeps
-        self._recent: dict[str, LedgerEntry] = {}
+        self.recent: dict[str, LedgerEntry] = {}
         self._waiting: deque[LedgerEntry] = deque()
         self.resolutions: dict[tuple[str, str], int] = {}
         self.dropped = 0
 
-    def __contains__(self, trace_id: str) -> bool:
-        return trace_id in self._recent
-
-    def get(self, trace_id: str) -> LedgerEntry | None:
-        """The receipt of a call resolved lately."""
-        return self._recent.get(trace_id)
-
     def write(self, call: Call, resolution: Resolution, timestamp: float) -> LedgerEntry:
         """Make the receipt of a call; `timestamp` is Unix time."""
-        entry = self._recent[call.trace_id] = call.receipt(resolution, timestamp)
+        entry = self.recent[call.trace_id] = call.receipt(resolution, timestamp)
         self._count(resolution, 1)
         self._keep([entry])
         return entry
 
     def expire(self, calls: Iterable[Call], timestamp: float) -> list[LedgerEntry]:
         """Make the receipts of calls on whose answer nobody said a word."""
-        recent = self._recent
+        recent = self.recent
         entries = []
         followed = empty = 0
         for call in calls:
@@ -145,7 +139,7 @@ class Receipts:
 
     def _keep(self, entries: list[LedgerEntry]) -> None:
         """Let go of what is too old, and hold the new ones until they are collected."""
-        recent = self._recent
+        recent = self.recent
         for trace_id in list(islice(recent, max(0, len(recent) - _RESOLVED_KEPT))):
             del recent[trace_id]
         if self._keeps:

@@ -69,7 +69,7 @@ class TrackerState(ProfileKeeper):
     def receipt(self, trace_id: str) -> LedgerEntry | None:
         """The receipt of a call, None unless it is one of the 2,000 resolved last."""
         with self._lock:
-            return self._receipts.get(trace_id)
+            return self._receipts.recent.get(trace_id)
 
     @property
     def clock(self) -> Clock:

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from nexus.core.clock import Clock
 from nexus.core.receipt import LedgerEntry, ReceiptReceiver
 from nexus.core.request import Task
-from nexus.outcomes.book import count_completion, count_failure, count_judgement
-from nexus.outcomes.call import NO_DETAILS, Call, CallDetails, PendingCall, clipped, clipped_reason
+from nexus.outcomes.book import count_completions, count_failure, count_judgement
+from nexus.outcomes.call import Call, CallDetails, PendingCall, clipped, clipped_reason
 from nexus.outcomes.cooldown import is_rate_limit
 from nexus.outcomes.outcome import (
     Action,
@@ -82,7 +82,7 @@ class OutcomeTracker(TrackerState):
             call = calls.running.get(key)
             if call is not None:
                 call.model_id, call.task, call.routing_reason = model_id, task, reason
-            elif key not in calls.completed and key not in calls.held and key not in self._receipts:
+            elif key not in calls.completed and key not in calls.held and key not in self._receipts.recent:
                 if len(calls) >= self._max_pending:
                     crowded_out = self._make_room()
                 calls.running[key] = Call(key, model_id, task, reason, self._monotonic())
@@ -109,8 +109,8 @@ class OutcomeTracker(TrackerState):
             call = self._calls.running.pop(trace_id, None)
             if call is None:
                 return False
-            call.latency_ms = latency_ms if 0.0 <= latency_ms < _FOREVER else 0.0
-            call.input_tokens, call.output_tokens = max(0, input_tokens), max(0, output_tokens)
+            call.latency_ms, call.input_tokens, call.output_tokens = latency_ms, input_tokens, output_tokens
+            _tidy(call)
             call.has_output = output_tokens > 0 if has_output is None else has_output
             call.details = call.details if details is None else details
             call.completed_at = self._monotonic()
@@ -119,54 +119,47 @@ class OutcomeTracker(TrackerState):
             self._emit(entry)
         return True
 
-    def record_call(
-        self,
-        trace_id: str,
-        model_id: str,
-        task: Task,
-        routing_reason: str,
-        *,
-        latency_ms: float,
-        input_tokens: int,
-        output_tokens: int,
-        has_output: bool | None = None,
-        details: CallDetails | None = None,
-    ) -> bool:
-        """`record_start` and `record_complete` in one, for who is told of a call once it is over."""
+    def record_calls(self, ended: Sequence[Call]) -> int:
+        """`record_start` and `record_complete` in one, for who is told of calls once they are over.
+
+        Takes the calls over, and sets `completed_at`. Returns how many were counted: not those that had
+        ended before.
+        """
         crowded_out: Sequence[LedgerEntry] = ()
         with self._lock:
-            calls = self._calls
-            runs = trace_id in calls.running
-            if not runs:
-                if trace_id in calls.completed or trace_id in calls.held or trace_id in self._receipts:
-                    return False
-                if len(calls.completed) >= self._max_pending:
-                    crowded_out = self._make_room()
-                if input_tokens < 0 or output_tokens < 0:
-                    input_tokens, output_tokens = max(0, input_tokens), max(0, output_tokens)
-                # In the order of the record's fields: naming them would make this several times as slow.
-                call = Call(
-                    trace_id,
-                    model_id,
-                    task,
-                    clipped_reason(routing_reason),
-                    0.0,
-                    NO_DETAILS if details is None else details,
-                    self._monotonic(),
-                    latency_ms if 0.0 <= latency_ms < _FOREVER else 0.0,
-                    input_tokens,
-                    output_tokens,
-                    output_tokens > 0 if has_output is None else has_output,
-                )
-                self._complete(call)
-        if runs:
-            self.record_start(model_id, task, routing_reason, trace_id=trace_id)
-            return self.record_complete(
-                trace_id, latency_ms, input_tokens, output_tokens, has_output=has_output, details=details
-            )
+            calls, receipts = self._calls, self._receipts.recent
+            running, completed, held = calls.running, calls.completed, calls.held
+            started: list[Call] = []
+            counted: list[Call] = []
+            now = self._monotonic()
+            for call in ended:
+                key = call.trace_id
+                if key in running:
+                    started.append(call)
+                elif key not in completed and key not in held and key not in receipts:
+                    _tidy(call)
+                    call.completed_at = now
+                    completed[key] = call
+                    counted.append(call)
+                    if self._cooldowns:
+                        self._cooldowns.answered(call.model_id)
+            count_completions(self._book, counted, self._time())
+            surplus = len(completed) - self._max_pending
+            if surplus > 0:
+                crowded_out = self._expire(calls.oldest_ended(max(surplus, self._crowd)))
         if crowded_out:
             self._emit(*crowded_out)
-        return True
+        for call in started:
+            self.record_start(call.model_id, call.task, call.routing_reason, trace_id=call.trace_id)
+            self.record_complete(
+                call.trace_id,
+                call.latency_ms,
+                call.input_tokens,
+                call.output_tokens,
+                has_output=call.has_output,
+                details=call.details,
+            )
+        return len(counted) + len(started)
 
     def record_failure(
         self,
@@ -319,10 +312,7 @@ class OutcomeTracker(TrackerState):
 
     def _complete(self, call: Call) -> LedgerEntry | None:
         """Count a completion; the receipt where a signal waited for it."""
-        tally = self._book.tally(call.model_id, self._time())
-        count_completion(
-            tally, call.task, call.latency_ms, call.input_tokens, call.output_tokens, call.has_output
-        )
+        count_completions(self._book, (call,), self._time())
         if self._cooldowns:
             self._cooldowns.answered(call.model_id)
         if call.waiting is not None:
@@ -372,7 +362,7 @@ class OutcomeTracker(TrackerState):
     def _early(self, trace_id: str, resolution: Resolution) -> SignalResult:
         call = self._calls.running.get(trace_id)
         if call is None:
-            known = trace_id in self._receipts
+            known = trace_id in self._receipts.recent
             return SignalResult(applied=False, reason="already resolved" if known else "unknown trace")
         if call.waiting is not None:
             return SignalResult(applied=False, reason="another signal waits for the completion already")
@@ -383,3 +373,12 @@ class OutcomeTracker(TrackerState):
         # Not under the lock: whoever is told may ask the tracker something.
         if self._deliver is not None and entries:
             self._deliver(*entries)
+
+
+def _tidy(call: Call) -> None:
+    """Make what a caller said of a call fit for counting and for keeping."""
+    call.routing_reason = clipped_reason(call.routing_reason)
+    if not 0.0 <= call.latency_ms < _FOREVER:
+        call.latency_ms = 0.0
+    if call.input_tokens < 0 or call.output_tokens < 0:
+        call.input_tokens, call.output_tokens = max(0, call.input_tokens), max(0, call.output_tokens)

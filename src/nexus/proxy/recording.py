@@ -1,8 +1,8 @@
 """Who is told of outcomes, and when: after the answers, of all that ended in a turn of the loop together."""
 
 import logging
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeVar
 
 from nexus.core.decision import Decision
 from nexus.core.learned import Flight
@@ -10,8 +10,14 @@ from nexus.core.outcome import AttemptOutcome, RequestOutcome
 
 _log = logging.getLogger("nexus.proxy")
 
-AttemptRecorder = Callable[[AttemptOutcome], None]
-RequestRecorder = Callable[[RequestOutcome, Decision | None], None]
+Finished = tuple[RequestOutcome, Decision | None]
+"""How a request ended, and the decision for it, None where none was made."""
+
+AttemptRecorder = Callable[[Sequence[AttemptOutcome]], None]
+RequestRecorder = Callable[[Sequence[Finished]], None]
+
+
+Ended = TypeVar("Ended", AttemptOutcome, Finished)
 
 
 class Landing(Protocol):
@@ -30,8 +36,8 @@ def at_once(step: Callable[[], None]) -> None:
 class Recording:
     """Tells recorders of outcomes in order: first of all attempts, then of all requests, each exactly once.
 
-    Nobody's answer waits for that. And since one recorder after the other hears of everything, each works
-    with warm caches: under load that costs about half of what it does in between other work.
+    Nobody's answer waits for that. And since one recorder after the other hears of everything that ended in a
+    turn, each works with warm caches: under load that costs about half of what it does in between other work.
 
     Args:
         landing: told of every attempt first.
@@ -51,7 +57,7 @@ class Recording:
         self._request_recorders = requests
         self._after_writes = after_writes
         self._attempts: list[tuple[Flight, AttemptOutcome]] = []
-        self._requests: list[tuple[RequestOutcome, Decision | None]] = []
+        self._requests: list[Finished] = []
         self._due = False
 
     def attempt(self, flight: Flight, outcome: AttemptOutcome) -> None:
@@ -72,30 +78,25 @@ class Recording:
         """Tell of what has ended since the last time, now."""
         self._due = False
         if self._attempts:
-            attempts, self._attempts = self._attempts, []
-            self._tell_of_attempts(attempts)
+            landed, self._attempts = self._attempts, []
+            self._land(landed)
+            _tell(self._attempt_recorders, [outcome for _, outcome in landed])
         if self._requests:
             requests, self._requests = self._requests, []
-            self._tell_of_requests(requests)
+            _tell(self._request_recorders, requests)
 
-    def _tell_of_attempts(self, attempts: list[tuple[Flight, AttemptOutcome]]) -> None:
+    def _land(self, landed: list[tuple[Flight, AttemptOutcome]]) -> None:
         finished = self._landing.finished
-        for flight, outcome in attempts:
+        for flight, outcome in landed:
             try:
                 finished(flight, outcome)
             except Exception:  # noqa: BLE001  # reason: as below
                 _log.exception("learning from an attempt failed")
-        for record in self._attempt_recorders:
-            for _, outcome in attempts:
-                try:
-                    record(outcome)
-                except Exception:  # noqa: BLE001  # reason: a recorder's fault must not cost others their records
-                    _log.exception("recording an attempt failed")
 
-    def _tell_of_requests(self, requests: list[tuple[RequestOutcome, Decision | None]]) -> None:
-        for record in self._request_recorders:
-            for outcome, decision in requests:
-                try:
-                    record(outcome, decision)
-                except Exception:  # noqa: BLE001  # reason: a recorder's fault must not cost others their records
-                    _log.exception("recording a request failed")
+
+def _tell(recorders: tuple[Callable[[Sequence[Ended]], None], ...], ended: Sequence[Ended]) -> None:
+    for record in recorders:
+        try:
+            record(ended)
+        except Exception:  # noqa: BLE001  # reason: a recorder's fault must not cost others their records
+            _log.exception("recording what has ended failed")

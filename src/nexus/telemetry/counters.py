@@ -5,7 +5,7 @@ here belongs to one event loop; `/metrics` and `/v1/stats` read it on that loop.
 """
 
 from bisect import bisect_left
-from collections.abc import Container
+from collections.abc import Container, Sequence
 
 from nexus.core.decision import Decision
 from nexus.core.outcome import AttemptOutcome, AttemptResult, FailureKind, RequestOutcome, RequestResult
@@ -157,64 +157,59 @@ class TrafficCounters:
         """Mean time in the queue over the requests that waited, 0.0 without one."""
         return 1000.0 * self.waited_seconds / self.waits if self.waits else 0.0
 
-    def record_attempt(self, outcome: AttemptOutcome) -> None:
-        """Count one finished attempt. Its time to first token counts unless the attempt failed."""
-        backend = self.backends.get(outcome.backend_id)
-        if backend is None:
-            backend = self.backends[outcome.backend_id] = BackendCounters()
-        result = outcome.result
-        if result is _ATTEMPT_SUCCESS:
-            backend.success += 1
-            backend.latency_ms_sum += outcome.latency_ms
-        elif result is _ATTEMPT_FAILURE:
-            backend.count_failure(outcome.kind)
-        elif result is _ATTEMPT_CANCELLED:
-            backend.cancelled += 1
-        else:
-            backend.rate_limited += 1
-        ttft_ms = outcome.ttft_ms
-        if ttft_ms is not None and outcome.stream and result is not _ATTEMPT_FAILURE:
-            # `Histogram.observe`, written out here and below: the calls would double what recording costs.
-            seconds = ttft_ms / 1000.0
-            ttft = backend.ttft
-            ttft.counts[bisect_left(TTFT_BOUNDS, seconds)] += 1
-            ttft.total += seconds
-        backend.input_tokens += outcome.input_tokens
-        backend.output_tokens += outcome.output_tokens
-        cost_usd = outcome.cost_usd
-        if cost_usd is not None:
-            backend.cost_usd += cost_usd
-
-    def record_request(self, outcome: RequestOutcome, _decision: Decision | None = None) -> None:
-        """Count one finished client request. The decision is not needed; recorders are all called alike."""
-        result = outcome.result
-        surface = outcome.request.surface
-        if result is _REQUEST_SUCCESS and surface is _CHAT_SURFACE:
-            cell = 0
-        else:
-            cell = _SURFACE_CELL[surface.value] + _RESULT_CELL[result.value]
-        cells = self.statuses.get(outcome.status)
-        if cells is None:
-            cells = self._cells(outcome.status)
-        cells[cell] += 1
-        if outcome.code:
-            self._count_code(outcome.code)
-        served = outcome.served
-        if served is not None:
-            model = served.model
-            count = self.models.get(model)
-            if count is None:
-                self._first_of(model)
+    def record_attempts(self, outcomes: Sequence[AttemptOutcome]) -> None:
+        """Count finished attempts. The time to first token counts unless the attempt failed."""
+        for outcome in outcomes:
+            backend = self.backends.get(outcome.backend_id)
+            if backend is None:
+                backend = self.backends[outcome.backend_id] = BackendCounters()
+            result = outcome.result
+            if result is _ATTEMPT_SUCCESS:
+                backend.success += 1
+                backend.latency_ms_sum += outcome.latency_ms
+            elif result is _ATTEMPT_FAILURE:
+                backend.count_failure(outcome.kind)
+            elif result is _ATTEMPT_CANCELLED:
+                backend.cancelled += 1
             else:
-                self.models[model] = count + 1
-        seconds = outcome.latency_ms / 1000.0
-        histogram = self.duration
-        histogram.counts[bisect_left(DURATION_BOUNDS, seconds)] += 1
-        histogram.total += seconds
-        seconds = outcome.overhead_ms / 1000.0
-        histogram = self.overhead
-        histogram.counts[bisect_left(OVERHEAD_BOUNDS, seconds)] += 1
-        histogram.total += seconds
+                backend.rate_limited += 1
+            ttft_ms = outcome.ttft_ms
+            if ttft_ms is not None and outcome.stream and result is not _ATTEMPT_FAILURE:
+                backend.ttft.observe(ttft_ms / 1000.0)
+            backend.input_tokens += outcome.input_tokens
+            backend.output_tokens += outcome.output_tokens
+            if outcome.cost_usd is not None:
+                backend.cost_usd += outcome.cost_usd
+
+    def record_requests(self, finished: Sequence[tuple[RequestOutcome, Decision | None]]) -> None:
+        """Count finished client requests. The decisions are not needed; recorders are all called alike."""
+        statuses, models = self.statuses, self.models
+        duration, overhead = self.duration, self.overhead
+        durations, overheads = duration.counts, overhead.counts
+        for outcome, _ in finished:
+            result, surface = outcome.result, outcome.request.surface
+            if result is _REQUEST_SUCCESS and surface is _CHAT_SURFACE:
+                cell = 0
+            else:
+                cell = _SURFACE_CELL[surface.value] + _RESULT_CELL[result.value]
+            cells = statuses.get(outcome.status) or self._cells(outcome.status)
+            cells[cell] += 1
+            if outcome.code:
+                self._count_code(outcome.code)
+            served = outcome.served
+            if served is not None:
+                model = served.model
+                if model in models:
+                    models[model] += 1
+                else:
+                    self._first_of(model)
+            # `Histogram.observe`, written out: the calls would double what recording costs.
+            seconds = outcome.latency_ms / 1000.0
+            durations[bisect_left(DURATION_BOUNDS, seconds)] += 1
+            duration.total += seconds
+            seconds = outcome.overhead_ms / 1000.0
+            overheads[bisect_left(OVERHEAD_BOUNDS, seconds)] += 1
+            overhead.total += seconds
 
     def count_unrouted(self, status: int, code: str, path: str = "") -> None:
         """Count a request at an inference path that was refused before it became a `Request`."""

@@ -1,6 +1,7 @@
 """The last requests, for `GET /v1/requests/{trace_id}`."""
 
 from collections import deque
+from collections.abc import Sequence
 
 from msgspec import Struct
 
@@ -31,9 +32,9 @@ class RecentRequests:
     def __len__(self) -> int:
         return len(self._requests)
 
-    def record_request(self, outcome: RequestOutcome, decision: Decision | None = None) -> None:
-        """Remember a finished request; the oldest is forgotten where there are too many."""
-        self._requests.append((outcome, decision))
+    def record_requests(self, finished: Sequence[tuple[RequestOutcome, Decision | None]]) -> None:
+        """Remember finished requests; the oldest are forgotten where there are too many."""
+        self._requests.extend(finished)
 
     def get(self, trace_id: str) -> RecentRequest | None:
         """The newest request with this trace id, None where it is unknown or too long ago."""

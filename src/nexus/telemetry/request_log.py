@@ -5,6 +5,7 @@ A line says who was asked and how it went; it never has text of a prompt or an a
 
 import logging
 from collections import deque
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import msgspec
@@ -86,12 +87,11 @@ class RequestLog:
         self._encoder = msgspec.json.Encoder()
         self._log = logging.getLogger(LOGGER)
 
-    def record_request(self, outcome: RequestOutcome, _decision: Decision | None = None) -> None:
-        """Keep a finished request for the next flush."""
+    def record_requests(self, finished: Sequence[tuple[RequestOutcome, Decision | None]]) -> None:
+        """Keep finished requests for the next flush."""
         waiting = self._waiting
-        if len(waiting) == self._capacity:
-            self.overflowed += 1
-        waiting.append(outcome)
+        self.overflowed += max(0, len(waiting) + len(finished) - self._capacity)
+        waiting.extend([outcome for outcome, _ in finished])
 
     def record_unrouted(
         self, status: int, _code: str, path: str, *, trace_id: str = "", client: str = ""

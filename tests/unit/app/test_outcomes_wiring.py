@@ -68,8 +68,8 @@ def decision(*models: str, propensity: float | None = None, task: Task | None = 
 def test_an_answer_is_a_completed_call_with_all_that_is_known(wired):
     served = attempt(input_tokens=3, output_tokens=4, ttft_ms=9.0, cost_usd=0.5)
     failed = attempt(result=AttemptResult.FAILURE, kind=FailureKind.RESET)
-    wired.outcomes.record_request(
-        ended(request=request(), attempts=(failed, served), served=served, route_reason="failover")
+    wired.outcomes.record_requests(
+        [(ended(request=request(), attempts=(failed, served), served=served, route_reason="failover"), None)]
     )
     profile = wired.profile()
     assert (profile.total_calls, profile.success_count) == (1, 1)
@@ -84,13 +84,15 @@ def test_no_more_calls_wait_for_a_signal_than_the_settings_say(tmp_path):
     wired = Wired(tmp_path, max_pending=2)
     for name in ("t1", "t2", "t3"):
         asked = structs.replace(request(), trace_id=name)
-        wired.outcomes.record_request(ended(request=asked, attempts=(attempt(),), served=attempt()))
+        wired.outcomes.record_requests(
+            [(ended(request=asked, attempts=(attempt(),), served=attempt()), None)]
+        )
     assert wired.outcomes.tracker.pending_trace_ids() == ["t2", "t3"]
     assert [entry.trace_id for entry in wired.seen] == ["t1"]
 
 
 def test_a_request_that_reached_no_backend_is_no_call(wired):
-    wired.outcomes.record_request(ended(RequestResult.REJECTED, status=503))
+    wired.outcomes.record_requests([(ended(RequestResult.REJECTED, status=503), None)])
     assert wired.outcomes.tracker.all_profiles() == []
 
 
@@ -106,14 +108,16 @@ def test_a_request_that_reached_no_backend_is_no_call(wired):
 )
 def test_only_a_stream_can_be_good_and_empty(wired, fields, surface, successes):
     served = attempt(**fields)
-    wired.outcomes.record_request(ended(request=request(surface=surface), attempts=(served,), served=served))
+    wired.outcomes.record_requests(
+        [(ended(request=request(surface=surface), attempts=(served,), served=served), None)]
+    )
     assert wired.profile().success_count == successes
 
 
 def test_a_refusal_of_the_clients_mistake_is_a_call_without_output_or_tokens(wired):
     served = attempt(status=400, input_tokens=30, output_tokens=2)
-    wired.outcomes.record_request(
-        ended(RequestResult.ERROR, status=400, request=request(), attempts=(served,), served=served)
+    wired.outcomes.record_requests(
+        [(ended(RequestResult.ERROR, status=400, request=request(), attempts=(served,), served=served), None)]
     )
     profile = wired.profile()
     assert (profile.total_calls, profile.success_count, profile.fail_count) == (1, 0, 0)
@@ -122,7 +126,9 @@ def test_a_refusal_of_the_clients_mistake_is_a_call_without_output_or_tokens(wir
 
 def test_a_cancelled_request_is_a_call_without_output_or_latency(wired):
     gone = attempt(result=AttemptResult.CANCELLED, stream=True, output_tokens=5)
-    wired.outcomes.record_request(ended(RequestResult.CANCELLED, request=request(), attempts=(gone,)))
+    wired.outcomes.record_requests(
+        [(ended(RequestResult.CANCELLED, request=request(), attempts=(gone,)), None)]
+    )
     profile = wired.profile()
     assert (profile.total_calls, profile.success_count, profile.fail_count) == (1, 0, 0)
     assert (profile.avg_latency_ms(), profile.total_output_tokens) == (0.0, 5)
@@ -132,8 +138,8 @@ def test_a_failed_request_is_a_failure_without_the_upstreams_words(wired):
     quoting = "the prompt was: secret plans"
     failed = attempt(result=AttemptResult.FAILURE, kind=FailureKind.SERVER_ERROR, status=500, error=quoting)
     called_off = attempt("b", result=AttemptResult.CANCELLED)
-    wired.outcomes.record_request(
-        ended(RequestResult.ERROR, status=502, request=request(), attempts=(failed, called_off))
+    wired.outcomes.record_requests(
+        [(ended(RequestResult.ERROR, status=502, request=request(), attempts=(failed, called_off)), None)]
     )
     entry = wired.resolved()
     assert (entry.success, entry.signal, entry.error) == (False, "failure", "server_error (HTTP 500)")
@@ -142,19 +148,19 @@ def test_a_failed_request_is_a_failure_without_the_upstreams_words(wired):
 
 def test_a_failure_without_an_http_answer_is_named_by_its_kind(wired):
     failed = attempt(result=AttemptResult.FAILURE, kind=FailureKind.CONNECT)
-    wired.outcomes.record_request(ended(RequestResult.ERROR, status=502, attempts=(failed,)))
+    wired.outcomes.record_requests([(ended(RequestResult.ERROR, status=502, attempts=(failed,)), None)])
     assert wired.resolved().error == "connect"
 
 
 def test_a_broken_stream_is_a_failure(wired):
     cut = attempt(result=AttemptResult.FAILURE, kind=FailureKind.CUT, stream=True, status=200)
-    wired.outcomes.record_request(ended(RequestResult.ERROR, attempts=(cut,), served=cut))
+    wired.outcomes.record_requests([(ended(RequestResult.ERROR, attempts=(cut,), served=cut), None)])
     assert wired.profile().fail_count == 1
 
 
 def test_a_rate_limit_excludes_the_model_for_as_long_as_was_asked(wired):
     limited = attempt(result=AttemptResult.RATE_LIMITED, status=429, retry_after=7.0)
-    wired.outcomes.record_request(ended(RequestResult.ERROR, status=429, attempts=(limited,)))
+    wired.outcomes.record_requests([(ended(RequestResult.ERROR, status=429, attempts=(limited,)), None)])
     assert wired.seen[0].signal == "rate_limit"
     wired.clock.advance(6.9)
     assert wired.outcomes.tracker.is_excluded("m")
@@ -164,9 +170,13 @@ def test_a_rate_limit_excludes_the_model_for_as_long_as_was_asked(wired):
 
 def test_a_chosen_model_comes_with_its_propensity_candidates_and_task(wired):
     served = attempt()
-    wired.outcomes.record_request(
-        ended(request=request("auto"), attempts=(served,), served=served),
-        decision("m", "n", propensity=0.9, task=Task.CODE),
+    wired.outcomes.record_requests(
+        [
+            (
+                ended(request=request("auto"), attempts=(served,), served=served),
+                decision("m", "n", propensity=0.9, task=Task.CODE),
+            )
+        ]
     )
     entry = wired.resolved()
     assert (entry.propensity, entry.candidates, entry.task) == (0.9, ("m", "n"), Task.CODE)
@@ -175,9 +185,13 @@ def test_a_chosen_model_comes_with_its_propensity_candidates_and_task(wired):
 
 def test_a_model_that_stepped_in_was_not_drawn(wired):
     served = attempt(model="n")
-    wired.outcomes.record_request(
-        ended(request=request("auto"), attempts=(served,), served=served),
-        decision("m", "n", propensity=0.9),
+    wired.outcomes.record_requests(
+        [
+            (
+                ended(request=request("auto"), attempts=(served,), served=served),
+                decision("m", "n", propensity=0.9),
+            )
+        ]
     )
     entry = wired.resolved()
     assert (entry.model_id, entry.propensity, entry.candidates) == ("n", None, ("m", "n"))
@@ -186,7 +200,7 @@ def test_a_model_that_stepped_in_was_not_drawn(wired):
 def record(wired: Wired, trace_id: str) -> None:
     served = attempt()
     asked = Request(trace_id, Surface.CHAT, "m", Needs(), 0.5)
-    wired.outcomes.record_request(ended(request=asked, attempts=(served,), served=served))
+    wired.outcomes.record_requests([(ended(request=asked, attempts=(served,), served=served), None)])
 
 
 async def test_sweeping_takes_out_everything_that_is_due(tmp_path):

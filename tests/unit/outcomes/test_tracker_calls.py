@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from nexus.outcomes import InferenceTask, InferredOutcome, OutcomeTracker
+from nexus.outcomes import Call, InferenceTask, InferredOutcome, OutcomeTracker
 from nexus.testing import ManualClock
 
 CODE, GENERATE, EMBED = InferenceTask.CODE, InferenceTask.GENERATE, InferenceTask.EMBED
@@ -19,6 +19,13 @@ def clock():
 @pytest.fixture
 def tracker(clock):
     return OutcomeTracker(clock=clock)
+
+
+def ended_call(trace_id: str, model: str) -> Call:
+    """A call that is told once it is over."""
+    return Call(
+        trace_id, model, CODE, "r", 0.0, latency_ms=5.0, input_tokens=1, output_tokens=2, has_output=True
+    )
 
 
 def completed(
@@ -311,11 +318,7 @@ def test_a_second_start_of_an_ended_call_does_nothing(tracker, end):
 
 def test_a_call_reported_at_once_counts_as_start_and_completion(tracker):
     def report() -> bool:
-        return bool(
-            tracker.record_call(
-                "t", "m", CODE, "only-candidate", latency_ms=5.0, input_tokens=1, output_tokens=2
-            )
-        )
+        return bool(tracker.record_calls([ended_call("t", "m")]))
 
     assert report()
     assert not report()
@@ -327,7 +330,7 @@ def test_a_call_reported_at_once_counts_as_start_and_completion(tracker):
 def test_a_call_reported_at_once_takes_over_one_that_was_started(tracker):
     tracker.record_start("asked", GENERATE, "r", trace_id="t")
     tracker.record_inferred_outcome("t", InferredOutcome.rejected(1.0))
-    tracker.record_call("t", "served", CODE, "fallback", latency_ms=5.0, input_tokens=1, output_tokens=2)
+    assert tracker.record_calls([ended_call("t", "served")]) == 1
     assert tracker.profile("asked") is None
     assert counts(tracker, "served") == (1, 0, 1)
     assert tracker.pending_trace_ids() == []

@@ -3,6 +3,7 @@
 import pytest
 
 from nexus.outcomes import (
+    Call,
     CallDetails,
     CodeOutcome,
     InferenceTask,
@@ -30,6 +31,13 @@ def receipt_of(tracker: OutcomeTracker, trace_id: str) -> LedgerEntry:
     receipt = tracker.receipt(trace_id)
     assert receipt is not None
     return receipt
+
+
+def ended_call(trace_id: str, model: str) -> Call:
+    """A call that is told once it is over."""
+    return Call(
+        trace_id, model, CODE, "r", 0.0, latency_ms=5.0, input_tokens=1, output_tokens=2, has_output=True
+    )
 
 
 def completed(tracker: OutcomeTracker, *, output_tokens: int = 20) -> str:
@@ -297,7 +305,7 @@ def test_pending_calls_are_bounded_when_all_of_them_run(clock):
 def test_calls_reported_at_once_are_bounded_too(clock):
     tracker = OutcomeTracker(clock=clock, max_pending=2)
     for index in range(4):
-        tracker.record_call(str(index), "m", CODE, "r", latency_ms=1.0, input_tokens=1, output_tokens=1)
+        tracker.record_calls([ended_call(str(index), "m")])
     assert tracker.pending_trace_ids() == ["2", "3"]
     assert [receipt.trace_id for receipt in tracker.drain_ledger()] == ["0", "1"]
 
@@ -310,7 +318,7 @@ def test_of_many_pending_calls_a_hundredth_goes_at_a_time_and_nothing_is_lost(cl
 
     tracker = OutcomeTracker(clock=clock, max_pending=500, receipts=receive)
     for index in range(507):
-        tracker.record_call(str(index), "m", CODE, "r", latency_ms=1.0, input_tokens=1, output_tokens=1)
+        tracker.record_calls([ended_call(str(index), "m")])
     assert told == [["0", "1", "2", "3", "4"], ["5", "6", "7", "8", "9"]]
     assert tracker.pending_trace_ids() == [str(index) for index in range(10, 507)]
     assert tracker.figures().resolutions == {("expired", "success"): 10}

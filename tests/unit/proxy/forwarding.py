@@ -138,7 +138,9 @@ class Rig:
             forward_authorization=False,
             watch=learner,
             recording=Recording(
-                learner, (self.attempts.append,), (lambda outcome, _: self.requests.append(outcome),)
+                learner,
+                (self.attempts.extend,),
+                (lambda finished: self.requests.extend(outcome for outcome, _ in finished),),
             ),
         )
 

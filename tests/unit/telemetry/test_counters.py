@@ -18,12 +18,12 @@ def totals(counters: TrafficCounters) -> tuple[int, int, int, int, int]:
 def test_attempts_are_counted_by_how_they_ended():
     """Each of the four ends has its own number, and failures are counted by kind."""
     counters = TrafficCounters()
-    counters.record_attempt(attempt())
-    counters.record_attempt(attempt(result=AttemptResult.FAILURE, kind=FailureKind.RESET))
-    counters.record_attempt(attempt(result=AttemptResult.FAILURE, kind=FailureKind.RESET))
-    counters.record_attempt(attempt(result=AttemptResult.FAILURE))
-    counters.record_attempt(attempt(result=AttemptResult.RATE_LIMITED))
-    counters.record_attempt(attempt(result=AttemptResult.CANCELLED))
+    counters.record_attempts([attempt()])
+    counters.record_attempts([attempt(result=AttemptResult.FAILURE, kind=FailureKind.RESET)])
+    counters.record_attempts([attempt(result=AttemptResult.FAILURE, kind=FailureKind.RESET)])
+    counters.record_attempts([attempt(result=AttemptResult.FAILURE)])
+    counters.record_attempts([attempt(result=AttemptResult.RATE_LIMITED)])
+    counters.record_attempts([attempt(result=AttemptResult.CANCELLED)])
     backend = counters.backends["a"]
     assert (backend.success, backend.failure, backend.rate_limited, backend.cancelled) == (1, 3, 1, 1)
     assert backend.requests == 6
@@ -33,18 +33,18 @@ def test_attempts_are_counted_by_how_they_ended():
 def test_the_mean_latency_is_that_of_successes():
     """A backend that fails at once does not look fast."""
     counters = TrafficCounters()
-    counters.record_attempt(attempt(result=AttemptResult.FAILURE, latency_ms=1.0))
+    counters.record_attempts([attempt(result=AttemptResult.FAILURE, latency_ms=1.0)])
     assert counters.backends["a"].mean_latency_ms == 0.0
-    counters.record_attempt(attempt(latency_ms=40.0))
-    counters.record_attempt(attempt(latency_ms=50.0))
+    counters.record_attempts([attempt(latency_ms=40.0)])
+    counters.record_attempts([attempt(latency_ms=50.0)])
     assert counters.backends["a"].mean_latency_ms == 45.0
 
 
 def test_tokens_and_cost_add_up_and_an_unknown_price_adds_nothing():
     """Whatever was used is counted, however the attempt ended."""
     counters = TrafficCounters()
-    counters.record_attempt(attempt(input_tokens=10, output_tokens=5, cost_usd=0.25))
-    counters.record_attempt(attempt(result=AttemptResult.CANCELLED, input_tokens=1, output_tokens=2))
+    counters.record_attempts([attempt(input_tokens=10, output_tokens=5, cost_usd=0.25)])
+    counters.record_attempts([attempt(result=AttemptResult.CANCELLED, input_tokens=1, output_tokens=2)])
     backend = counters.backends["a"]
     assert (backend.input_tokens, backend.output_tokens, backend.cost_usd) == (11, 7, 0.25)
 
@@ -64,7 +64,7 @@ def test_the_first_token_counts_once_per_streamed_attempt_that_did_not_fail(
 ):
     """A failure's time is nobody's time to first token, and neither is that of a whole answer."""
     counters = TrafficCounters()
-    counters.record_attempt(attempt(result=result, stream=stream, ttft_ms=ttft_ms))
+    counters.record_attempts([attempt(result=result, stream=stream, ttft_ms=ttft_ms)])
     assert counters.backends["a"].ttft.count == observed
 
 
@@ -72,8 +72,8 @@ def test_a_time_to_first_token_on_a_bound_is_under_it():
     """Bounds are inclusive, as `le` says."""
     counters = TrafficCounters()
     for bound in TTFT_BOUNDS:
-        counters.record_attempt(attempt(stream=True, ttft_ms=bound * 1000.0))
-    counters.record_attempt(attempt(stream=True, ttft_ms=30_000.1))
+        counters.record_attempts([attempt(stream=True, ttft_ms=bound * 1000.0)])
+    counters.record_attempts([attempt(stream=True, ttft_ms=30_000.1)])
     ttft = counters.backends["a"].ttft
     assert ttft.counts == [1] * (len(TTFT_BOUNDS) + 1)
     assert ttft.cumulative() == list(range(1, len(TTFT_BOUNDS) + 2))
@@ -83,13 +83,13 @@ def test_a_time_to_first_token_on_a_bound_is_under_it():
 def test_requests_are_counted_by_end_status_and_surface():
     """The totals are sums over one table, so they cannot disagree with it."""
     counters = TrafficCounters()
-    counters.record_request(ended(), None)
-    counters.record_request(ended(request=ask(surface=Surface.EMBEDDING)))
-    counters.record_request(ended(RequestResult.ERROR, status=502, code="upstream_error"))
-    counters.record_request(
-        ended(RequestResult.CANCELLED, status=499, request=ask(surface=Surface.COMPLETION))
+    counters.record_requests([(ended(), None)])
+    counters.record_requests([(ended(request=ask(surface=Surface.EMBEDDING)), None)])
+    counters.record_requests([(ended(RequestResult.ERROR, status=502, code="upstream_error"), None)])
+    counters.record_requests(
+        [(ended(RequestResult.CANCELLED, status=499, request=ask(surface=Surface.COMPLETION)), None)]
     )
-    counters.record_request(ended(RequestResult.REJECTED, status=503, code="no_backend_available"))
+    counters.record_requests([(ended(RequestResult.REJECTED, status=503, code="no_backend_available"), None)])
     assert totals(counters) == (5, 2, 1, 1, 1)
     chat, completion, embedding, none = (slice(at, at + 4) for at in (0, 4, 8, 12))
     assert counters.statuses[200][chat] == [1, 0, 0, 0]
@@ -104,7 +104,7 @@ def test_requests_are_counted_by_end_status_and_surface():
 def test_durations_and_overheads_are_observed():
     """In seconds, once per request."""
     counters = TrafficCounters()
-    counters.record_request(ended(latency_ms=50.0, overhead_ms=0.2))
+    counters.record_requests([(ended(latency_ms=50.0, overhead_ms=0.2), None)])
     assert (counters.duration.count, counters.duration.total) == (1, 0.05)
     assert (counters.overhead.count, counters.overhead.total) == (1, 0.0002)
 
@@ -124,9 +124,9 @@ def test_what_was_refused_at_the_edge_counts_as_rejected():
 def test_models_are_counted_by_who_answered():
     """The name a client asked for is never a key: clients invent names."""
     counters = TrafficCounters()
-    counters.record_request(ended(request=ask("alias"), served=attempt(model="m")))
-    counters.record_request(ended(request=ask("alias"), served=attempt(model="m")))
-    counters.record_request(ended(RequestResult.ERROR, status=502, request=ask("made up")))
+    counters.record_requests([(ended(request=ask("alias"), served=attempt(model="m")), None)])
+    counters.record_requests([(ended(request=ask("alias"), served=attempt(model="m")), None)])
+    counters.record_requests([(ended(RequestResult.ERROR, status=502, request=ask("made up")), None)])
     assert counters.models == {"m": 2}
 
 
@@ -134,7 +134,7 @@ def test_the_tables_of_names_have_an_end():
     """What does not fit is counted together."""
     counters = TrafficCounters()
     for number in range(MAX_MODELS + 3):
-        counters.record_request(ended(served=attempt(model=f"m{number}")))
+        counters.record_requests([(ended(served=attempt(model=f"m{number}")), None)])
     assert len(counters.models) == MAX_MODELS + 1
     assert counters.models["other"] == 3
     for number in range(MAX_CODES + 2):
@@ -146,10 +146,10 @@ def test_the_tables_of_names_have_an_end():
 def test_a_removed_backend_starts_at_zero_when_it_is_added_again():
     """Its counts go with it; removing an unknown one changes nothing."""
     counters = TrafficCounters()
-    counters.record_attempt(attempt("a"))
+    counters.record_attempts([attempt("a")])
     counters.remove_backend("a")
     counters.remove_backend("never seen")
-    counters.record_attempt(attempt("a"))
+    counters.record_attempts([attempt("a")])
     assert counters.backends["a"].requests == 1
 
 
@@ -157,9 +157,9 @@ def test_pruning_forgets_what_is_gone_and_keeps_the_sum_of_requests():
     """Backends vanish, models become `other`, nothing is counted twice."""
     counters = TrafficCounters()
     for backend_id in ("a", "late"):
-        counters.record_attempt(attempt(backend_id))
+        counters.record_attempts([attempt(backend_id)])
     for model in ("m", "old", "old", "older"):
-        counters.record_request(ended(served=attempt(model=model)))
+        counters.record_requests([(ended(served=attempt(model=model)), None)])
     counters.prune({"a"}, {"m"})
     assert list(counters.backends) == ["a"]
     assert counters.models == {"m": 1, "other": 3}
@@ -201,8 +201,8 @@ def test_stage_times_go_to_their_stage():
 @pytest.mark.parametrize(
     "record",
     [
-        lambda counters: counters.record_attempt(attempt(stream=True, ttft_ms=100.0)),
-        lambda counters: counters.record_request(ended(served=attempt()), None),
+        lambda counters: counters.record_attempts([attempt(stream=True, ttft_ms=100.0)]),
+        lambda counters: counters.record_requests([(ended(served=attempt()), None)]),
     ],
 )
 def test_memory_does_not_grow_with_traffic(record: Callable[[TrafficCounters], None]):

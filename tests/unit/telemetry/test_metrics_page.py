@@ -83,12 +83,12 @@ def busy() -> Metrics:
     """A page on which every metric has a sample."""
     counters = TrafficCounters()
     served = attempt(stream=True, ttft_ms=300.0, input_tokens=7, output_tokens=9, cost_usd=0.5)
-    counters.record_attempt(served)
+    counters.record_attempts([served])
     counters.record_wait(0.5, "a")
-    counters.record_attempt(attempt(result=AttemptResult.FAILURE, kind=FailureKind.RESET))
-    counters.record_attempt(attempt(result=AttemptResult.RATE_LIMITED))
-    counters.record_request(ended(attempts=(served,), served=served))
-    counters.record_request(ended(RequestResult.ERROR, status=502, code="upstream_error"))
+    counters.record_attempts([attempt(result=AttemptResult.FAILURE, kind=FailureKind.RESET)])
+    counters.record_attempts([attempt(result=AttemptResult.RATE_LIMITED)])
+    counters.record_requests([(ended(attempts=(served,), served=served), None)])
+    counters.record_requests([(ended(RequestResult.ERROR, status=502, code="upstream_error"), None)])
     counters.count_unrouted(401, "invalid_api_key", "/v1/completions")
     counters.record_transition("a", "closed", "open")
     counters.recompute.observe(0.0007)
@@ -180,8 +180,8 @@ def test_with_rollup_one_series_per_backend_stands_in_for_those_by_model():
 def test_what_is_gone_is_no_longer_shown():
     """Backends vanish with their counts; requests for old models count as other."""
     counters = TrafficCounters()
-    counters.record_attempt(attempt("gone"))
-    counters.record_request(ended(served=attempt("gone", model="old")))
+    counters.record_attempts([attempt("gone")])
+    counters.record_requests([(ended(served=attempt("gone", model="old")), None)])
     view = serve("a", rate=0.1, pairs={"old": figures(0.5)})
     found = samples(page(fleet(view), counters))
     assert not any("gone" in key for key in found)
@@ -193,7 +193,7 @@ def test_what_is_gone_is_no_longer_shown():
 def test_hostile_names_stay_inside_their_quotes():
     """A model name can't add a series or break the page."""
     counters = TrafficCounters()
-    counters.record_request(ended(served=attempt(model=HOSTILE)))
+    counters.record_requests([(ended(served=attempt(model=HOSTILE)), None)])
     view = serve(HOSTILE, {HOSTILE: serve("x").models["m"]}, rate=0.5, pairs={HOSTILE: figures(0.5)})
     metrics = page(fleet(view), counters)
     found = samples(metrics)

@@ -13,7 +13,7 @@ def test_a_request_is_found_with_its_decision():
     """Everything but the body is kept as it was."""
     recent = RecentRequests()
     outcome = ended(attempts=(attempt(),), served=attempt(), route_reason="smart", code="x")
-    recent.record_request(outcome, DECISION)
+    recent.record_requests([(outcome, DECISION)])
     found = recent.get("t1")
     assert found is not None
     assert found.decision is DECISION
@@ -29,7 +29,7 @@ def test_unknown_ids_are_none():
     """As are requests that were refused before they had a decision, apart from theirs."""
     recent = RecentRequests()
     assert recent.get("nobody") is None
-    recent.record_request(ended())
+    recent.record_requests([(ended(), None)])
     found = recent.get("t1")
     assert found is not None
     assert found.decision is None
@@ -39,7 +39,7 @@ def test_only_the_last_ones_are_kept():
     """Of an id that came twice the newest is found."""
     recent = RecentRequests(capacity=3)
     for trace_id, status in (("t0", 200), ("t1", 200), ("t2", 200), ("t1", 503)):
-        recent.record_request(ended(request=ask(trace_id=trace_id), status=status))
+        recent.record_requests([(ended(request=ask(trace_id=trace_id), status=status), None)])
     assert len(recent) == 3
     assert recent.get("t0") is None
     assert recent.get("t2") is not None

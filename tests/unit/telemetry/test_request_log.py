@@ -63,16 +63,20 @@ def test_a_line_has_exactly_the_documented_fields(log, file):
     served = attempt(
         "a", model="big", stream=True, ttft_ms=12.34567, input_tokens=7, output_tokens=9, cost_usd=0.5
     )
-    log.record_request(
-        ended(
-            request=ask("alias", stream=True),
-            attempts=(failed, served),
-            served=served,
-            route_reason="failover",
-            latency_ms=50.00049,
-            overhead_ms=0.12345,
-        ),
-        None,
+    log.record_requests(
+        [
+            (
+                ended(
+                    request=ask("alias", stream=True),
+                    attempts=(failed, served),
+                    served=served,
+                    route_reason="failover",
+                    latency_ms=50.00049,
+                    overhead_ms=0.12345,
+                ),
+                None,
+            )
+        ]
     )
     log.flush()
     (line,) = file.lines()
@@ -106,7 +110,7 @@ def test_a_line_has_exactly_the_documented_fields(log, file):
 def test_a_request_that_nobody_answered_has_nulls(log, file):
     """Null is what there was not; the fields are all there."""
     tried = (attempt("a", AttemptResult.FAILURE), attempt("b", AttemptResult.FAILURE))
-    log.record_request(ended(RequestResult.ERROR, status=502, attempts=tried))
+    log.record_requests([(ended(RequestResult.ERROR, status=502, attempts=tried), None)])
     log.flush()
     (line,) = file.lines()
     assert list(line) == FIELDS
@@ -141,7 +145,7 @@ def test_no_text_of_the_prompt_is_ever_written(log, file):
     """Nor in the pretty form."""
     pretty = RequestLog(file.sink, ManualClock(), pretty=True)
     for each in (log, pretty):
-        each.record_request(ended(attempts=(attempt(),), served=attempt()))
+        each.record_requests([(ended(attempts=(attempt(),), served=attempt()), None)])
         each.flush()
     assert "PRIVATE" not in file.text()
 
@@ -149,12 +153,12 @@ def test_no_text_of_the_prompt_is_ever_written(log, file):
 def test_the_level_decides_what_is_written(log, file):
     """The component is called `request`."""
     logging.getLogger("nexus.request").setLevel(logging.WARNING)
-    log.record_request(ended())
-    log.record_request(ended(RequestResult.ERROR, status=504))
+    log.record_requests([(ended(), None)])
+    log.record_requests([(ended(RequestResult.ERROR, status=504), None)])
     log.flush()
     assert [line["status"] for line in file.lines()] == [504]
     logging.getLogger("nexus.request").setLevel(logging.CRITICAL)
-    log.record_request(ended(RequestResult.ERROR, status=504))
+    log.record_requests([(ended(RequestResult.ERROR, status=504), None)])
     log.flush()
     assert len(file.lines()) == 1
 
@@ -165,7 +169,7 @@ def test_a_batch_is_one_write_in_order(log, file, monkeypatch):
     monkeypatch.setattr(file.sink, "write", writes.append)
     log.flush()
     for number in range(5):
-        log.record_request(ended(request=ask(trace_id=f"t{number}")))
+        log.record_requests([(ended(request=ask(trace_id=f"t{number}")), None)])
     assert not writes
     log.flush()
     log.flush()
@@ -178,12 +182,12 @@ def test_beyond_the_capacity_the_oldest_are_dropped_and_counted(file):
     """The memory between two flushes is bounded."""
     log = RequestLog(file.sink, ManualClock(), capacity=3)
     for number in range(5):
-        log.record_request(ended(request=ask(trace_id=f"t{number}")))
+        log.record_requests([(ended(request=ask(trace_id=f"t{number}")), None)])
     log.record_unrouted(400, "invalid_request_error", "/v1/completions")
     log.flush()
     assert [line["trace_id"] for line in file.lines()] == ["t3", "t4", ""]
     assert (log.overflowed, log.unwritten) == (3, 0)
-    log.record_request(ended())
+    log.record_requests([(ended(), None)])
     log.flush()
     assert log.overflowed == 3
 
@@ -191,7 +195,7 @@ def test_beyond_the_capacity_the_oldest_are_dropped_and_counted(file):
 def test_nothing_is_lost_at_the_end(log, file):
     """The last flush and the sink's close write everything."""
     for number in range(2000):
-        log.record_request(ended(request=ask(trace_id=f"t{number}")))
+        log.record_requests([(ended(request=ask(trace_id=f"t{number}")), None)])
     log.flush()
     file.sink.close()
     assert len(file.path.read_text().splitlines()) == 2000
@@ -209,17 +213,17 @@ def test_nothing_is_lost_at_the_end(log, file):
 )
 def test_times_are_in_utc_with_milliseconds(log, file, seconds, expected):
     """Also where the clock went back between two lines."""
-    log.record_request(ended(timestamp=NEW_YEAR_2025 + 10))
-    log.record_request(ended(timestamp=seconds))
+    log.record_requests([(ended(timestamp=NEW_YEAR_2025 + 10), None)])
+    log.record_requests([(ended(timestamp=seconds), None)])
     log.flush()
     assert file.lines()[1]["timestamp"] == expected
 
 
 def test_odd_names_do_not_cost_the_batch(log, file):
     """Half a surrogate pair, control characters and endless names."""
-    log.record_request(ended(request=ask("half \ud800")))
-    log.record_request(ended(request=ask("two\nlines")))
-    log.record_request(ended(request=ask("x" * 100_000)))
+    log.record_requests([(ended(request=ask("half \ud800")), None)])
+    log.record_requests([(ended(request=ask("two\nlines")), None)])
+    log.record_requests([(ended(request=ask("x" * 100_000)), None)])
     log.flush()
     models = [line["model"] for line in file.lines()]
     assert models == ["half ?", "two\nlines", "x" * 256]
@@ -229,11 +233,18 @@ def test_the_pretty_form_is_one_short_line(file):
     """What matters at a glance; control characters are escaped."""
     log = RequestLog(file.sink, ManualClock(wall_start=NEW_YEAR_2025), pretty=True)
     served = attempt("a", stream=True, ttft_ms=12.3, input_tokens=7, output_tokens=9)
-    log.record_request(
-        ended(attempts=(attempt("b"), served), served=served, route_reason="failover", latency_ms=49.6)
+    log.record_requests(
+        [
+            (
+                ended(
+                    attempts=(attempt("b"), served), served=served, route_reason="failover", latency_ms=49.6
+                ),
+                None,
+            )
+        ]
     )
-    log.record_request(ended(request=ask("evil\x1b[2J\nname"), served=attempt("a", model="big")))
-    log.record_request(ended(RequestResult.REJECTED, status=503))
+    log.record_requests([(ended(request=ask("evil\x1b[2J\nname"), served=attempt("a", model="big")), None)])
+    log.record_requests([(ended(RequestResult.REJECTED, status=503), None)])
     log.record_unrouted(400, "invalid_request_error", "/v1/embeddings")
     log.flush()
     answered, odd, rejected, refused = file.text().splitlines()

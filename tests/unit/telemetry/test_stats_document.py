@@ -94,12 +94,12 @@ def measured(backend_id: str = "a", rate: float = 0.05) -> BackendView:
 def test_the_whole_document():
     """Key by key."""
     counters = TrafficCounters()
-    counters.record_attempt(attempt(latency_ms=40.0))
-    counters.record_attempt(attempt(latency_ms=50.0))
-    counters.record_attempt(attempt(result=AttemptResult.FAILURE, latency_ms=1.0))
-    counters.record_request(ended(served=attempt()))
-    counters.record_request(ended(RequestResult.CANCELLED, status=499))
-    counters.record_request(ended(RequestResult.ERROR, status=502))
+    counters.record_attempts([attempt(latency_ms=40.0)])
+    counters.record_attempts([attempt(latency_ms=50.0)])
+    counters.record_attempts([attempt(result=AttemptResult.FAILURE, latency_ms=1.0)])
+    counters.record_requests([(ended(served=attempt()), None)])
+    counters.record_requests([(ended(RequestResult.CANCELLED, status=499), None)])
+    counters.record_requests([(ended(RequestResult.ERROR, status=502), None)])
     counters.count_unrouted(400, "invalid_request_error")
     counters.record_wait(0.4, "a")
     counters.record_wait(0.1, None)
@@ -180,8 +180,8 @@ def test_the_gauges_are_equal():
     """Both are read from the same snapshot and counters."""
     counters = TrafficCounters()
     for _ in range(3):
-        counters.record_attempt(attempt())
-        counters.record_request(ended(served=attempt()))
+        counters.record_attempts([attempt()])
+        counters.record_requests([(ended(served=attempt()), None)])
     snapshot = fleet(measured("a", 0.25), measured("b", 0.5), serve("new"))
 
     class Source:

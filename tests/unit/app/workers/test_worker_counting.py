@@ -43,7 +43,7 @@ def attempt(rng: random.Random) -> AttemptOutcome:
 
 
 def count_something(counters: TrafficCounters, stages: StageTimes, rng: random.Random) -> None:
-    counters.record_attempt(attempt(rng))
+    counters.record_attempts([attempt(rng)])
     counters.count_unrouted(rng.choice((404, 413)), rng.choice(("x", "y")))
     counters.record_transition("a", "closed", rng.choice(("open", "half_open")))
     counters.record_wait(rng.random(), rng.choice(("a", None)))
@@ -104,7 +104,7 @@ def test_backends_and_models_that_go_are_told_right():
     book, other = CountsBook(counters, StageTimes()), CountsBook(TrafficCounters(), StageTimes())
     rng = random.Random(1)
     for _ in range(5):
-        counters.record_attempt(attempt(rng))
+        counters.record_attempts([attempt(rng)])
     counters.models["m"] = 4
     for _ in range(2):
         told = book.take()
@@ -114,7 +114,7 @@ def test_backends_and_models_that_go_are_told_right():
         other.forget_others_but(())
     assert other.others.models == {OTHER: 4}
     assert not other.others.backends
-    counters.record_attempt(attempt(rng))
+    counters.record_attempts([attempt(rng)])
     told = book.take()
     assert told is not None
     other.hear(told)

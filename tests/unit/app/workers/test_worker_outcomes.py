@@ -9,7 +9,7 @@ from nexus.app.workers.outcomes import OutcomeNews, SharedOutcomes
 from nexus.config.model import Config
 from nexus.core.receipt import LedgerEntry
 from nexus.core.request import Task
-from nexus.outcomes import InferredOutcome
+from nexus.outcomes import Call, InferredOutcome
 from nexus.outcomes.signals.messages import ChatMessage, decode_messages
 from nexus.testing import ManualClock
 
@@ -41,9 +41,10 @@ class Side:
         self.call(trace_id)
 
     def call(self, trace_id: str) -> None:
-        self.outcomes.tracker.record_call(
-            trace_id, "m", next(iter(Task)), "", latency_ms=1.0, input_tokens=1, output_tokens=1
+        ended = Call(
+            trace_id, "m", next(iter(Task)), "", 0.0, latency_ms=1.0, output_tokens=1, has_output=True
         )
+        self.outcomes.tracker.record_calls([ended])
 
     def told(self) -> OutcomeNews:
         news = self.outcomes.take()
