@@ -1,4 +1,4 @@
-"""The request log: one line per request, written in batches off the request path.
+"""The request log: one line per request, written in batches.
 
 A line says who was asked and how it went; it never has text of a prompt or an answer.
 """
@@ -55,21 +55,11 @@ class RequestLine(Struct, frozen=True, gc=False):
     client: str | None
 
 
-class Refusal(Struct, frozen=True, gc=False):
-    """A request that was refused before it became a `Request`. `timestamp` is Unix time in seconds."""
-
-    status: int
-    path: str
-    timestamp: float
-    trace_id: str = ""
-    client: str = ""
-
-
 class RequestLog:
-    """Keeps outcomes until `flush`, which writes a line for each.
+    """Makes a line of every finished request, and writes what there is at each `flush`.
 
     Call `flush` about ten times a second, and once at the end, before the sink is closed. Of more than
-    `capacity` outcomes between two flushes the oldest are dropped and counted in `overflowed`. Lines have the
+    `capacity` lines between two flushes the oldest are dropped and counted in `overflowed`. Lines have the
     level `warning` for statuses from 500 on, else `info`; the component `request` sets which are written.
     """
 
@@ -82,42 +72,49 @@ class RequestLog:
         self._clock = clock
         self._pretty = pretty
         self._capacity = capacity
-        self._waiting: deque[RequestOutcome | Refusal] = deque(maxlen=capacity)
+        self._waiting: deque[tuple[bytes, int]] = deque()  # lines, and how many they are
+        self._lines = 0
         self._times = _Timestamps()
         self._encoder = msgspec.json.Encoder()
         self._log = logging.getLogger(LOGGER)
 
     def record_requests(self, finished: Sequence[tuple[RequestOutcome, Decision | None]]) -> None:
-        """Keep finished requests for the next flush."""
-        waiting = self._waiting
-        self.overflowed += max(0, len(waiting) + len(finished) - self._capacity)
-        waiting.extend([outcome for outcome, _ in finished])
+        """Make the lines of finished requests.
+
+        At once: by the next flush the processor's caches have long forgotten these outcomes.
+        """
+        self._keep([self._line(outcome) for outcome, _ in finished])
 
     def record_unrouted(
         self, status: int, _code: str, path: str, *, trace_id: str = "", client: str = ""
     ) -> None:
-        """Keep a request that was refused at the edge for the next flush."""
-        if len(self._waiting) == self._capacity:
-            self.overflowed += 1
-        self._waiting.append(Refusal(status, path, self._clock.time(), trace_id, client))
+        """Make the line of a request that was refused at the edge, before it became a `Request`."""
+        self._keep([self._refused(status, path, trace_id, client)])
 
     def flush(self) -> None:
         """Write everything kept so far, at once."""
-        if not self._waiting:
-            return
-        batch = self._waiting
-        self._waiting = deque(maxlen=self._capacity)
+        if self._waiting:
+            self._sink.write(b"".join([lines for lines, _ in self._waiting]))
+            self._waiting.clear()
+            self._lines = 0
+
+    def _keep(self, lines: list[RequestLine]) -> None:
         levels = {
             "info": self._log.isEnabledFor(logging.INFO),
             "warning": self._log.isEnabledFor(logging.WARNING),
         }
-        lines = [line for line in map(self._line, batch) if levels[line.level]]
+        lines = [line for line in lines if levels[line.level]]
         if not lines:
             return
         if self._pretty:
-            self._sink.write("".join(map(_pretty, lines)).encode(errors="replace"))
+            self._waiting.append(("".join(map(_pretty, lines)).encode(errors="replace"), len(lines)))
         else:
-            self._sink.write(self._encode(lines))
+            self._waiting.append((self._encode(lines), len(lines)))
+        self._lines += len(lines)
+        while self._lines > self._capacity:
+            _, dropped = self._waiting.popleft()
+            self._lines -= dropped
+            self.overflowed += dropped
 
     def _encode(self, lines: list[RequestLine]) -> bytes:
         try:
@@ -126,9 +123,7 @@ class RequestLog:
             # Half a surrogate pair in a name: JSON from clients may have it, UTF-8 may not.
             return self._encoder.encode_lines([_repaired(line) for line in lines])
 
-    def _line(self, outcome: RequestOutcome | Refusal) -> RequestLine:
-        if isinstance(outcome, Refusal):
-            return self._refused(outcome)
+    def _line(self, outcome: RequestOutcome) -> RequestLine:
         request = outcome.request
         served = outcome.served
         return RequestLine(
@@ -155,16 +150,16 @@ class RequestLog:
             request.client or None,
         )
 
-    def _refused(self, refusal: Refusal) -> RequestLine:
+    def _refused(self, status: int, path: str, trace_id: str, client: str) -> RequestLine:
         return RequestLine(
-            timestamp=self._times.text(refusal.timestamp),
-            level="info" if refusal.status < _SERVER_ERROR else "warning",
+            timestamp=self._times.text(self._clock.time()),
+            level="info" if status < _SERVER_ERROR else "warning",
             service=_SERVICE,
             message="request",
-            trace_id=refusal.trace_id,
+            trace_id=trace_id,
             method="POST",
-            path=refusal.path,
-            status=refusal.status,
+            path=path,
+            status=status,
             model=None,
             model_served=None,
             backend=None,
@@ -177,7 +172,7 @@ class RequestLog:
             input_tokens=None,
             output_tokens=None,
             cost_usd=None,
-            client=refusal.client or None,
+            client=client or None,
         )
 
 
