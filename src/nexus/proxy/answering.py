@@ -169,19 +169,19 @@ class Answering:
         candidate = attempt.candidate
         fallback = self._decision.chain_index > 0
         served_by = attempt.target.served_by(candidate.model, fallback=fallback)
-        lines = self._own_lines() + routed_lines(candidate, self._reason, len(self._attempts) + 1)
-        return b"%b%b%b" % (relayed, served_by, lines.encode("latin-1"))
+        routed = routed_lines(candidate, self._reason, len(self._attempts) + 1)
+        return b"".join((relayed, served_by, self._own_lines(), routed))
 
-    def _own_lines(self) -> str:
+    def _own_lines(self) -> bytes:
         gateway = self.shared.clock.monotonic() - self.request.received_at - self._upstream_seconds
         self._overhead_ms = gateway * 1000.0 if gateway > 0.0 else 0.0
         return own_lines(self.request.trace_id, self._client, self._overhead_ms)
 
     def _refuse(self, reply: ErrorReply) -> None:
-        headers = self._own_lines() + refusal.header_lines(reply)
+        headers = self._own_lines() + refusal.header_lines(reply).encode("latin-1")
         if self._attempts:
-            headers += f"X-Nexus-Attempts: {len(self._attempts)}\r\n"
-        self._downstream.reply(reply.status, headers.encode("latin-1"), reply.encode())
+            headers += b"X-Nexus-Attempts: %d\r\n" % len(self._attempts)
+        self._downstream.reply(reply.status, headers, reply.encode())
         result = RequestResult.ERROR if self._attempts else RequestResult.REJECTED
         self._finish(reply.status, result, None, reply.error.code)
 

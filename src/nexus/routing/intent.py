@@ -20,7 +20,8 @@ class Mark(Enum):
 class Intent:
     """What the stages work on, once `enter` was called.
 
-    Each narrows `candidates`; whoever leaves is in `rejections` with a reason.
+    Each narrows `candidates`, at first all that serve the model; whoever leaves is in `rejections` with a
+    reason.
 
     `restricted` and `required_tier` hold for the model under consideration. `factors` and `costs` are None
     or keyed by backend id: what a score is multiplied by, and the estimated price of the request in USD.
@@ -74,7 +75,7 @@ class Intent:
         self.plan: ModelPlan = leg.plan
         self.restricted = leg.restricted or self.request.constraints.restricted
         self.required_tier = leg.required_tier
-        self.candidates: Sequence[Option] = ()
+        self.candidates: Sequence[Option] = leg.plan.options
         self.factors: dict[str, float] | None = None
         self.costs: dict[str, float] | None = None
         self.marks: dict[str, Mark] | None = None
@@ -114,5 +115,5 @@ class Reconciler(Protocol):
         ...
 
     def reconcile(self, intent: Intent) -> None:
-        """Narrow the candidates or adjust their scores. Candidates are never added but by the analyzer."""
+        """Narrow the candidates or adjust their scores. Candidates are never added."""
         ...

@@ -172,6 +172,8 @@ class Router:
 
         For an explanation too all of them are run: they log what they did.
         """
+        if not intent.candidates:
+            return
         unusual = intent.preview or intent.request.constraints.restricted
         stages = self._all_stages if unusual else intent.leg.stages
         reconcile = self._reconcile

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from msgspec import Struct
 
 from nexus.core.request import Priority, Task
+from nexus.proxy.downstream import ClientHeaders
 from nexus.server.body import BodyError
 
 # Everything else that a client sends goes upstream. These are about the client's own connection, or are the
@@ -34,7 +35,7 @@ _MAX_TOKEN = 128
 
 
 class Hints(Struct, gc=False):
-    """What the client's headers say; `forwarded` and `authorization` are blocks of header lines.
+    """What the client's headers say. `relayed` are those that go upstream or back.
 
     `has_own`: at least one of the headers is the gateway's own.
     """
@@ -47,33 +48,31 @@ class Hints(Struct, gc=False):
     task: str = ""
     session: str | None = None
     project: str | None = None
-    authorization: bytes = b""
-    request_id: str = ""
-    forwarded: bytes = b""
     content_type: bytes = _JSON
     privacy: str = ""
+    relayed: ClientHeaders = ClientHeaders()
 
 
 def read_hints(headers: Iterable[tuple[bytes, bytes]]) -> Hints:
     """Sort a request's headers (names in lower case) by what they are for."""
     hints = Hints()
     forwarded: list[bytes] = []
+    authorization, request_id = b"", ""
     for name, value in headers:
         if name == b"content-type":
             hints.content_type = value
         elif name in _NOT_FORWARDED:
             continue
         elif name == b"authorization":
-            hints.authorization = b"Authorization: %b\r\n" % value
+            authorization = b"Authorization: %b\r\n" % value
         elif name == b"x-request-id":
-            hints.request_id = value.decode("latin-1")[:_MAX_TOKEN]
+            request_id = value.decode("latin-1")[:_MAX_TOKEN]
         elif name.startswith(b"x-nexus-"):
             hints.has_own = True
             _read_own_header(hints, name, value.decode("latin-1").strip())
         else:
             forwarded.append(b"%b: %b\r\n" % (name, value))
-    if forwarded:
-        hints.forwarded = b"".join(forwarded)
+    hints.relayed = ClientHeaders(b"".join(forwarded), authorization, request_id)
     return hints
 
 

@@ -1,7 +1,8 @@
 """The inference surfaces: from a complete HTTP request to an exchange."""
 
+from msgspec.structs import replace
+
 from nexus.core.request import Constraints, Priority, Request, Surface, Task
-from nexus.proxy.downstream import ClientHeaders
 from nexus.proxy.forward import Forwarder
 from nexus.server.body import BodyError, read_body
 from nexus.server.edge import ClientConnection, EdgeContext, Incoming
@@ -70,7 +71,9 @@ class InferenceSurface:
         if isinstance(request, BodyError):
             context.refuse(connection, 400, "invalid_request_error", request.message, param=request.param)
             return
-        headers = ClientHeaders(hints.forwarded, hints.authorization, hints.request_id, answer_lines)
+        headers = hints.relayed
+        if answer_lines:
+            headers = replace(headers, answer_lines=answer_lines)
         exchange = self._forwarder.forward(request, incoming.body, headers, connection, path=self._path)
         if exchange in self._forwarder.active:
             connection.serve_with(exchange)

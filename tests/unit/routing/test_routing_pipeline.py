@@ -82,7 +82,7 @@ def test_stages_that_concern_the_model_are_observed_once_per_request() -> None:
     seen = Observed()
     tiers = RoutingPolicy(model_pattern="*", min_tier=1)
     decide(fleet(serve("a")), policies=[tiers], observer=seen, timer=ticking())
-    assert seen.calls == [(0, 1.0), (3, 1.0), (5, 1.0)]
+    assert seen.calls == [(3, 1.0), (5, 1.0)]
 
 
 def test_all_stages_are_run_for_a_request_with_constraints_and_observed_for_each_model() -> None:

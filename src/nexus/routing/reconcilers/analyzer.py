@@ -1,15 +1,15 @@
-"""Sets the candidates: the backends that serve the model and can do what the request needs."""
+"""Leaves out the backends that serve the model and can't do what the request needs."""
 
 from nexus.core.request import Needs, Surface
 from nexus.routing.intent import Intent
-from nexus.routing.plan import Leg, Option
+from nexus.routing.plan import NO_LIMIT, Leg, Option
 
 TITLE = "RequestAnalyzer"
 _EMBEDDING = Surface.EMBEDDING  # members of an enumeration are looked up slowly
 
 
 class RequestAnalyzer:
-    """Keeps the backends that serve the model, have the abilities asked for, and have enough context.
+    """Keeps the backends that have the abilities asked for, and enough context.
 
     What a backend did not say of its model is not held against it.
     """
@@ -18,19 +18,18 @@ class RequestAnalyzer:
         """`analyzer`."""
         return "analyzer"
 
-    def concerns(self, _leg: Leg) -> bool:
-        """Always: it finds the candidates."""
-        return True
+    def concerns(self, leg: Leg) -> bool:
+        """Only where a backend has said what it can't do, or how long its context is."""
+        return leg.plan.least_context != NO_LIMIT or leg.plan.lacks_ability
 
     def reconcile(self, intent: Intent) -> None:
-        """Set `candidates` from the model's plan."""
+        """Drop the candidates that are not able to answer."""
         plan = intent.plan
         request = intent.request
         needs = request.needs
         needed = needs.input_tokens + (needs.max_output_tokens or 0)
         special = needs.vision or needs.tools or needs.json_mode or request.surface is _EMBEDDING
         if needed <= plan.least_context and not (special and plan.lacks_ability):
-            intent.candidates = plan.options
             return
         kept = []
         for option in plan.options:
