@@ -111,7 +111,7 @@ class RequestResult(StrEnum):
     REJECTED = "rejected"
 
 
-class RequestOutcome(Struct, frozen=True):
+class RequestOutcome(Struct, frozen=True, gc=False):
     """One finished client request: what the log line, the counters and the stored explanation are made of.
 
     `overhead_ms` is the time spent in the gateway itself up to the first byte sent. `served` is the attempt

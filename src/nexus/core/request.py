@@ -55,7 +55,7 @@ class Constraints(Struct, frozen=True, gc=False):
     flexible: bool | None = None
 
 
-class Request(Struct, frozen=True):
+class Request(Struct, frozen=True, gc=False):
     """One request at an inference endpoint, without what it says: the body travels beside it as bytes.
 
     `received_at` is a monotonic reading in seconds. `prefixes` are keys of ever longer beginnings of the
