@@ -67,7 +67,10 @@ class UpstreamPool:
 
     def release(self, connection: UpstreamConnection) -> None:
         """Keep a connection for the next call, unless enough are kept already."""
-        idle = self._idle.setdefault(connection.origin.key, [])
+        key = connection.origin.key
+        idle = self._idle.get(key)
+        if idle is None:
+            idle = self._idle[key] = []
         if len(idle) >= _MAX_IDLE:
             connection.close()
             return
