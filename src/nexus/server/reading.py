@@ -4,6 +4,7 @@ A request that repeats the head of the one before it, and is there in one piece,
 """
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections import deque
 
 import httptools
@@ -19,7 +20,7 @@ _NO_UPGRADE = "Upgrading the connection is not supported: send the request witho
 _VERSIONS = frozenset({"1.0", "1.1"})
 
 
-class RequestReader(asyncio.Protocol):
+class RequestReader(asyncio.Protocol, ABC):
     """Reads requests, bounds them, and hands them to `take_up` in order, one at a time.
 
     `deadline` is the monotonic time at which the connection expires.
@@ -63,13 +64,13 @@ class RequestReader(asyncio.Protocol):
         self.reading: Incoming | None = None  # the request being read
         self.deadline = _NEVER
 
+    @abstractmethod
     def take_up(self) -> None:
         """Begin to answer `incoming`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def refuse_unread(self, status: int, code: str, message: str) -> None:
         """Answer before the request was read, then read no more of it."""
-        raise NotImplementedError
 
     def data_received(self, data: bytes) -> None:
         """Take in what came, with the parser unless it is a request that repeats a known head."""
@@ -108,7 +109,7 @@ class RequestReader(asyncio.Protocol):
 
     def _knowable(self, data: bytes) -> KnownHead[RequestHead] | None:
         """What to know a repetition of the request in `data` by, where one is worth it and means the same."""
-        whole = self._whole
+        whole, self._whole = self._whole, None
         if whole is None or not whole.keep_alive or whole.head.path not in self._context.posts:
             return None
         if whole.head.version != "1.1" or whole.head.header(b"expect") is not None:
@@ -173,7 +174,8 @@ class RequestReader(asyncio.Protocol):
         reading, self.reading = self.reading, None
         if reading is None:
             return
-        reading.body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+        pieces, self._body = self._body, []  # an idle connection keeps no body
+        reading.body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         self._whole = reading
         self._take(reading)
 
