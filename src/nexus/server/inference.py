@@ -1,8 +1,7 @@
 """The inference surfaces: from a complete HTTP request to an exchange."""
 
-from msgspec.structs import replace
-
 from nexus.core.request import Constraints, Priority, Request, Surface, Task
+from nexus.proxy.downstream import ClientHeaders
 from nexus.proxy.forward import Forwarder
 from nexus.server.body import BodyError, read_body
 from nexus.server.edge import ClientConnection, EdgeContext, Incoming
@@ -73,7 +72,9 @@ class InferenceSurface:
             return
         headers = hints.relayed
         if answer_lines:
-            headers = replace(headers, answer_lines=answer_lines)
+            headers = ClientHeaders(
+                headers.forwarded, headers.authorization, headers.request_id, answer_lines
+            )
         exchange = self._forwarder.forward(request, incoming.body, headers, connection, path=self._path)
         if exchange in self._forwarder.active:
             connection.serve_with(exchange)
