@@ -1,6 +1,6 @@
 """One connection to an upstream, and one request on its way there, on httptools.
 
-An answer that repeats the head of the one before it, and is there in one piece, is not parsed again.
+The head of an answer that repeats the one before it is not parsed again.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ import httptools
 from nexus.core.outcome import FailureKind
 from nexus.proxy.calling import CallHandler
 from nexus.proxy.headers import ResponseHead
-from nexus.proxy.known_head import known_head
+from nexus.proxy.known_head import KnownHead, known_head
 from nexus.proxy.opening import Opener, no_connection, too_slow
 from nexus.proxy.origin import Origin
 from nexus.proxy.turn import Turn
@@ -107,7 +107,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     __slots__ = (
         "answered",
-        "body",
+        "body_size",
         "call",
         "closing",
         "connecting",
@@ -116,6 +116,7 @@ class UpstreamConnection(asyncio.Protocol):
         "headers",
         "idle_since",
         "origin",
+        "owed",
         "parser",
         "pool",
         "received",
@@ -135,7 +136,8 @@ class UpstreamConnection(asyncio.Protocol):
         self.call = call
         self.headers: list[tuple[bytes, bytes]] = []
         self.head: ResponseHead | None = None
-        self.body = b""
+        self.body_size = 0
+        self.owed = 0  # what is missing of a body whose head was known
         self.head_bytes = 0
         self.received = 0
         self.status = 0
@@ -203,13 +205,13 @@ class UpstreamConnection(asyncio.Protocol):
             self.close()
             return
         self.answered = True
+        if self.owed:
+            self._take_owed(call, data)
+            return
         is_start = not self.status and not self.head_bytes
-        if is_start and (known := self.origin.known) is not None:
-            body = known.body_of(data)
-            if body is not None:
-                self._take_whole(call, known.head, body)
-                return
-        self._parse(data, is_start=is_start)
+        known = self.origin.known
+        if not is_start or known is None or not self._take_known(call, known, data):
+            self._parse(data, is_start=is_start)
 
     def _parse(self, data: bytes, *, is_start: bool) -> None:
         self.received = len(data)
@@ -223,14 +225,48 @@ class UpstreamConnection(asyncio.Protocol):
         except httptools.HttpParserUpgrade:
             self._break(FailureKind.PROTOCOL, "the upstream switched protocols")
         else:
+            head, self.head = self.head, None
+            if is_start and head is not None:
+                self.origin.known = known_head(data, self.body_size, head) or self.origin.known
             if self.call is None:
-                head, body, self.head, self.body = self.head, self.body, None, b""
-                if head is not None and is_start:
-                    self.origin.known = known_head(data, body, head)
-            elif not self.status:
+                return
+            if not self.status:
                 self._bound_head(len(data))
             else:
                 self.call.handler.on_read_done()
+
+    def _take_known(self, call: Call, known: KnownHead[ResponseHead], data: bytes) -> bool:
+        """Take in an answer with the known head, or its beginning; False leaves it to the parser."""
+        begin, end = known.body_at(data)
+        if not begin:
+            return False
+        body = data[begin:]
+        self.headers = known.head.headers
+        self.status = known.head.status
+        self.owed = end - len(data)
+        call.handler.on_head(known.head)
+        if body and self.call is call:
+            call.handler.on_body(body)
+        self._go_on(call)
+        return True
+
+    def _take_owed(self, call: Call, data: bytes) -> None:
+        """More of the body of an answer whose head was known."""
+        rest = data[self.owed :]
+        piece = data[: self.owed] if rest else data
+        self.owed -= len(piece)
+        call.handler.on_body(piece)
+        self._go_on(call)
+        if rest and not self.closing:
+            self._parse(rest, is_start=True)  # nobody asked for it
+
+    def _go_on(self, call: Call) -> None:
+        if self.call is not call:
+            return  # it was given up
+        if self.owed:
+            call.handler.on_read_done()
+        else:
+            self._complete(call, keep=True)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The socket is gone: decide what that means for the call, if there is one."""
@@ -285,13 +321,16 @@ class UpstreamConnection(asyncio.Protocol):
             return
         self.status = status
         self.head_bytes = 0
-        self.head = head = ResponseHead(status, self.headers)
+        self.body_size = 0
+        head = ResponseHead(status, self.headers)
+        if status == _PLAIN and self.parser.should_keep_alive():
+            self.head = head  # one like it would mean the same
         self.call.handler.on_head(head)
 
     def on_body(self, data: bytes) -> None:
         """Hand some body on."""
         if self.call is not None:
-            self.body = data
+            self.body_size += len(data)
             self.call.handler.on_body(data)
 
     def on_message_complete(self) -> None:
@@ -299,22 +338,11 @@ class UpstreamConnection(asyncio.Protocol):
         call = self.call
         if call is None or not self.status:
             return
-        keep = self.parser.should_keep_alive()
-        if not keep or self.status != _PLAIN:
-            self.head = None  # one like it need not mean the same
-        self.status = 0
-        self._complete(call, keep=keep)
-
-    def _take_whole(self, call: Call, head: ResponseHead, body: bytes) -> None:
-        """An answer that is there at once, and whose head is known."""
-        call.handler.on_head(head)
-        if body and self.call is call:
-            call.handler.on_body(body)
-        if self.call is call:
-            self._complete(call, keep=True)
+        self._complete(call, keep=self.parser.should_keep_alive())
 
     def _complete(self, call: Call, *, keep: bool) -> None:
         self.call = None
+        self.status = 0
         call.done = True
         if keep and not self.closing:
             self.pool.release(self)

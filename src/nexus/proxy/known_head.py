@@ -15,7 +15,7 @@ _MOST_DIGITS = 9
 
 
 class KnownHead(Generic[Head]):
-    """`head` is what a parser made of a head; `body_of` finds the body of a message with the same one."""
+    """`head` is what a parser made of a head; `body_at` recognises a message with the same one."""
 
     __slots__ = ("_after", "_before", "_begin", "_skip", "head")
 
@@ -26,30 +26,35 @@ class KnownHead(Generic[Head]):
         self._begin = len(before)
         self._skip = len(after)
 
-    def body_of(self, data: bytes) -> bytes | None:
-        """The body, if `data` is exactly one such message; None leaves it to the parser."""
-        if not data.startswith(self._before):
-            return None
+    def body_at(self, data: bytes) -> tuple[int, int]:
+        """Where in `data` the body begins, and where it will end; two zeros leave it to the parser.
+
+        `data` must begin where a message does. The body may not be there yet, or only some of it; where more
+        is there than a body, it is left to the parser, too.
+        """
         begin = self._begin
+        if not data.startswith(self._before):
+            return 0, 0
         end = data.find(b"\r", begin, begin + _MOST_DIGITS)
         digits = data[begin:end]
         if end < 0 or not digits.isdigit() or not data.startswith(self._after, end):
-            return None
-        body = data[end + self._skip :]
-        return body if len(body) == int(digits) else None
+            return 0, 0
+        start = end + self._skip
+        stop = start + int(digits)
+        return (start, stop) if len(data) <= stop else (0, 0)
 
 
-def known_head(data: bytes, body: bytes, head: Head) -> KnownHead[Head] | None:
-    """What to know messages like this one by; None unless `data` is its head and `body` with a length, whole.
+def known_head(data: bytes, body_size: int, head: Head) -> KnownHead[Head] | None:
+    """What to know messages like this one by; None unless `data` is its head and `body_size` bytes of body.
 
     It must have been parsed without objection, and the same head must mean the same thing again: no upgrade,
     no end of the connection, no body that depends on anything but the length.
     """
-    size = len(data) - len(body)
-    if data.find(_END) != size - len(_END) or not data.endswith(body):
+    size = data.find(_END) + len(_END)
+    if size < len(_END) or size + body_size != len(data):
         return None
     lengths = list(_LENGTH.finditer(data, 0, size))
-    if len(lengths) != 1 or int(lengths[0][1]) != len(body):
+    if len(lengths) != 1 or len(lengths[0][1]) >= _MOST_DIGITS:
         return None
     begin, end = lengths[0].span(1)
     return KnownHead(data[:begin], data[end:size], head)

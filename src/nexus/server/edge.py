@@ -12,6 +12,7 @@ from nexus.core.clock import Clock
 from nexus.core.errors import ErrorContext, ErrorReply, ErrorType, error_reply
 from nexus.proxy.downstream import Downstream, Upflow
 from nexus.proxy.headers import header_text
+from nexus.proxy.known_head import KnownHead
 from nexus.proxy.turn import Turn
 from nexus.server.hints import Hints
 from nexus.server.trace import TraceIds
@@ -120,7 +121,8 @@ class EdgeContext:
         unrouted: told of each request at an inference path that was refused before it became one.
         trace_ids: makes the ids of requests.
 
-    `asks_for_key` says whether requests need a key. A deadline is `later` plus the time something may take.
+    `known` is the head of a request at an inference path, which new connections may repeat. `asks_for_key`
+    says whether requests need a key. A deadline is `later` plus the time something may take.
     """
 
     def __init__(
@@ -137,6 +139,7 @@ class EdgeContext:
     ) -> None:
         self.clock = clock
         self.turn = turn
+        self.known: KnownHead[RequestHead] | None = None
         self.limits = limits
         self.posts = posts
         self.control = control

@@ -1,6 +1,6 @@
 """The reading half of a client connection: from bytes to whole requests, on httptools.
 
-A request that repeats the head of the one before it, and is there in one piece, is not parsed again.
+The head of a request that repeats the one before it is not parsed again.
 """
 
 import asyncio
@@ -35,6 +35,7 @@ class RequestReader(asyncio.Protocol, ABC):
         "_head_bytes",
         "_head_complete",
         "_known",
+        "_owed",
         "_parser",
         "_received",
         "_waiting",
@@ -55,10 +56,11 @@ class RequestReader(asyncio.Protocol, ABC):
         self._body_size = 0
         self._head_bytes = 0
         self._received = 0
+        self._owed = 0  # what is missing of a body whose head was known
         self._head_complete = False
         self._closing = False
         self._discarding = False
-        self._known: KnownHead[RequestHead] | None = None
+        self._known = context.known
         self._whole: Incoming | None = None  # the request that the last read completed
         self.incoming: Incoming | None = None  # the request being answered
         self.reading: Incoming | None = None  # the request being read
@@ -76,15 +78,44 @@ class RequestReader(asyncio.Protocol, ABC):
         """Take in what came, with the parser unless it is a request that repeats a known head."""
         if self._discarding or self._closing:
             return
+        if self._owed:
+            self._take_owed(data)
+            return
         is_start = self.reading is None
-        if is_start and (known := self._known) is not None:
-            body = known.body_of(data)
-            if body is not None and len(body) <= self._context.limits.max_body_bytes:
-                incoming = Incoming(known.head)
-                incoming.body = body
-                self._take(incoming)
-                return
-        self._parse(data, is_start=is_start)
+        known = self._known
+        if not is_start or known is None or not self._take_known(known, data):
+            self._parse(data, is_start=is_start)
+
+    def _take_known(self, known: KnownHead[RequestHead], data: bytes) -> bool:
+        """Take in a request with the known head, or its beginning; False leaves it to the parser."""
+        begin, end = known.body_at(data)
+        if not begin or end - begin > self._context.limits.max_body_bytes:
+            return False
+        incoming = Incoming(known.head)
+        body = data[begin:]
+        missing = end - len(data)
+        if not missing:
+            incoming.body = body
+            self._take(incoming)
+            return True
+        self.reading = incoming
+        self._owed = missing
+        self._body = [body] if body else []
+        self._head_complete = True
+        if self.incoming is None:
+            context = self._context
+            self.deadline = context.later + context.limits.body_timeout_seconds
+        return True
+
+    def _take_owed(self, data: bytes) -> None:
+        """More of the body of a request whose head was known, and perhaps what follows it."""
+        rest = data[self._owed :]
+        self._body.append(data[: self._owed] if rest else data)
+        self._owed -= len(self._body[-1])
+        if not self._owed:
+            self._complete()
+            if rest:
+                self.data_received(rest)
 
     def _parse(self, data: bytes, *, is_start: bool) -> None:
         self._received = len(data)
@@ -100,21 +131,28 @@ class RequestReader(asyncio.Protocol, ABC):
             # Refused where the head was complete, all but CONNECT, which is no upgrade to the parser.
             self.refuse_unread(400, "invalid_request_error", _NO_UPGRADE)
         else:
-            if self.reading is None:
-                self._known = self._knowable(data) if is_start else None
-            elif not self._head_complete:
+            self._know(data, is_start=is_start)
+            if self.reading is not None and not self._head_complete:
                 self._head_bytes += len(data)
                 if self._head_bytes > _MAX_HEAD_BYTES:
                     self._refuse_large_head()
 
-    def _knowable(self, data: bytes) -> KnownHead[RequestHead] | None:
-        """What to know a repetition of the request in `data` by, where one is worth it and means the same."""
+    def _know(self, data: bytes, *, is_start: bool) -> None:
+        """Remember the head in `data`, where it is worth it and would mean the same again."""
         whole, self._whole = self._whole, None
+        if not is_start:
+            if whole is not None and not whole.keep_alive:
+                self._known = None
+            return
+        self._known = None
+        reading = self.reading
+        if reading is not None and self._head_complete:
+            whole = reading
         if whole is None or not whole.keep_alive or whole.head.path not in self._context.posts:
-            return None
-        if whole.head.version != "1.1" or whole.head.header(b"expect") is not None:
-            return None
-        return known_head(data, whole.body, whole.head)
+            return
+        if whole.head.version == "1.1" and whole.head.header(b"expect") is None:
+            self._known = known_head(data, self._body_size, whole.head)
+            self._context.known = self._known or self._context.known
 
     # --- httptools callbacks
 
@@ -171,15 +209,18 @@ class RequestReader(asyncio.Protocol, ABC):
 
     def on_message_complete(self) -> None:
         """The request is whole."""
+        self._whole = self.reading
+        self._complete()
+
+    # --- steps
+
+    def _complete(self) -> None:
         reading, self.reading = self.reading, None
         if reading is None:
             return
         pieces, self._body = self._body, []  # an idle connection keeps no body
         reading.body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        self._whole = reading
         self._take(reading)
-
-    # --- steps
 
     def _take(self, incoming: Incoming) -> None:
         """Answer a whole request, or let it wait for the one before it."""
