@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from nexus.app.conversations import Conversations
 from nexus.config.model import Config
 from nexus.core.clock import Clock
+from nexus.core.decision import Finished
 from nexus.core.outcome import AttemptOutcome, AttemptResult, RequestOutcome, RequestResult
 from nexus.core.receipt import LedgerEntry, ReceiptReceiver
 from nexus.core.request import Surface, Task
@@ -15,7 +16,6 @@ from nexus.ledger.writer import LedgerWriter
 from nexus.outcomes import Call, CallDetails, InferredOutcome, OutcomeTracker, SignalResult
 from nexus.outcomes.profile_file import PROFILES_FILE
 from nexus.outcomes.signals.reader import SignalReader
-from nexus.proxy.recording import Finished
 from nexus.server.service import Periodic
 from nexus.telemetry.outcomes import OutcomeCounts
 

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 
 from nexus.backends.health import HealthMonitor
 from nexus.backends.registry import StatusChange
+from nexus.core.decision import Finished
 from nexus.core.fleet import BackendStatus
 from nexus.core.outcome import AttemptOutcome, AttemptResult
-from nexus.proxy.recording import AttemptRecorder, Finished, RequestRecorder
+from nexus.proxy.recording import AttemptRecorder, RequestRecorder
 from nexus.quality import QualityMetricsStore
 from nexus.routing.affinity import PrefixAffinity
 from nexus.state.spend import SpendStore

@@ -7,6 +7,7 @@ from msgspec import Struct
 
 from nexus.core.choice import RankedModel
 from nexus.core.fleet import BackendView
+from nexus.core.outcome import RequestOutcome
 from nexus.core.request import Task
 
 
@@ -86,3 +87,7 @@ class Decision(Struct, frozen=True, gc=False):
     models: tuple[RankedModel, ...] = ()
     propensity: float | None = None
     task: Task | None = None
+
+
+Finished = tuple[RequestOutcome, Decision | None]
+"""How a request ended, and the decision for it, None where none was made."""

@@ -4,14 +4,11 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
 
-from nexus.core.decision import Decision
+from nexus.core.decision import Decision, Finished
 from nexus.core.learned import Flight
 from nexus.core.outcome import AttemptOutcome, RequestOutcome
 
 _log = logging.getLogger("nexus.proxy")
-
-Finished = tuple[RequestOutcome, Decision | None]
-"""How a request ended, and the decision for it, None where none was made."""
 
 AttemptRecorder = Callable[[Sequence[AttemptOutcome]], None]
 RequestRecorder = Callable[[Sequence[Finished]], None]
@@ -41,7 +38,8 @@ class Recording:
 
     Args:
         landing: told of every attempt first.
-        attempts, requests: the recorders. The fault of one is logged, and keeps nobody else from being told.
+        attempts, requests: the recorders. The fault of one is logged; it costs that one the rest of
+            what ended in the turn, and nobody else anything.
         after_writes: calls what it is given once the answers of this turn are on their way.
     """
 

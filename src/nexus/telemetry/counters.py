@@ -7,8 +7,8 @@ here belongs to one event loop; `/metrics` and `/v1/stats` read it on that loop.
 from bisect import bisect_left
 from collections.abc import Container, Sequence
 
-from nexus.core.decision import Decision
-from nexus.core.outcome import AttemptOutcome, AttemptResult, FailureKind, RequestOutcome, RequestResult
+from nexus.core.decision import Finished
+from nexus.core.outcome import AttemptOutcome, AttemptResult, FailureKind, RequestResult
 from nexus.core.request import Surface
 from nexus.telemetry.histogram import Histogram
 
@@ -181,7 +181,7 @@ class TrafficCounters:
             if outcome.cost_usd is not None:
                 backend.cost_usd += outcome.cost_usd
 
-    def record_requests(self, finished: Sequence[tuple[RequestOutcome, Decision | None]]) -> None:
+    def record_requests(self, finished: Sequence[Finished]) -> None:
         """Count finished client requests. The decisions are not needed; recorders are all called alike."""
         statuses, models = self.statuses, self.models
         duration, overhead = self.duration, self.overhead

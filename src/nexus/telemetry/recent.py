@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from nexus.core.decision import Decision
+from nexus.core.decision import Decision, Finished
 from nexus.core.outcome import RequestOutcome
 
 _CAPACITY = 1000
@@ -32,7 +32,7 @@ class RecentRequests:
     def __len__(self) -> int:
         return len(self._requests)
 
-    def record_requests(self, finished: Sequence[tuple[RequestOutcome, Decision | None]]) -> None:
+    def record_requests(self, finished: Sequence[Finished]) -> None:
         """Remember finished requests; the oldest are forgotten where there are too many."""
         self._requests.extend(finished)
 

@@ -4,6 +4,7 @@ A line says who was asked and how it went; it never has text of a prompt or an a
 """
 
 import logging
+import math
 from collections import deque
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -12,7 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from nexus.core.clock import Clock
-from nexus.core.decision import Decision
+from nexus.core.decision import Finished
 from nexus.core.log_fields import encodable, printable
 from nexus.core.outcome import RequestOutcome
 from nexus.telemetry.sink import LogSink
@@ -78,18 +79,20 @@ class RequestLog:
         self._encoder = msgspec.json.Encoder()
         self._log = logging.getLogger(LOGGER)
 
-    def record_requests(self, finished: Sequence[tuple[RequestOutcome, Decision | None]]) -> None:
+    def record_requests(self, finished: Sequence[Finished]) -> None:
         """Make the lines of finished requests.
 
         At once: by the next flush the processor's caches have long forgotten these outcomes.
         """
-        self._keep([self._line(outcome) for outcome, _ in finished])
+        least = self._least_status()
+        self._keep([self._line(outcome) for outcome, _ in finished if outcome.status >= least])
 
     def record_unrouted(
         self, status: int, _code: str, path: str, *, trace_id: str = "", client: str = ""
     ) -> None:
         """Make the line of a request that was refused at the edge, before it became a `Request`."""
-        self._keep([self._refused(status, path, trace_id, client)])
+        if status >= self._least_status():
+            self._keep([self._refused(status, path, trace_id, client)])
 
     def flush(self) -> None:
         """Write everything kept so far, at once."""
@@ -98,18 +101,16 @@ class RequestLog:
             self._waiting.clear()
             self._lines = 0
 
+    def _least_status(self) -> float:
+        """The status from which on requests are logged now."""
+        if self._log.isEnabledFor(logging.INFO):
+            return 0
+        return _SERVER_ERROR if self._log.isEnabledFor(logging.WARNING) else math.inf
+
     def _keep(self, lines: list[RequestLine]) -> None:
-        levels = {
-            "info": self._log.isEnabledFor(logging.INFO),
-            "warning": self._log.isEnabledFor(logging.WARNING),
-        }
-        lines = [line for line in lines if levels[line.level]]
         if not lines:
             return
-        if self._pretty:
-            self._waiting.append(("".join(map(_pretty, lines)).encode(errors="replace"), len(lines)))
-        else:
-            self._waiting.append((self._encode(lines), len(lines)))
+        self._waiting.append((self._encode(lines), len(lines)))
         self._lines += len(lines)
         while self._lines > self._capacity:
             _, dropped = self._waiting.popleft()
@@ -117,6 +118,8 @@ class RequestLog:
             self.overflowed += dropped
 
     def _encode(self, lines: list[RequestLine]) -> bytes:
+        if self._pretty:
+            return "".join(map(_pretty, lines)).encode(errors="replace")
         try:
             return self._encoder.encode_lines(lines)
         except UnicodeEncodeError:

@@ -217,6 +217,21 @@ async def test_a_slow_request_is_ended_with_408(sent: bytes, seconds: float, wor
     assert word in json.loads(split(answer)[2])["error"]["message"]
 
 
+async def test_a_slow_body_behind_a_head_that_is_known_is_ended_with_408_too():
+    async with edge() as harness:
+        reader, writer = await harness.connect()
+        head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n"
+        writer.write(head + b"abcde")
+        await reader.readuntil(b"got 5")
+        writer.write(head + b"ab")
+        await harness.until(harness.reading_one)
+        harness.clock.advance(62.0)
+        harness.context.tick()
+        answer = await asyncio.wait_for(reader.read(), 5)
+    assert split(answer)[0] == 408
+    assert [each.body for each in harness.seen] == [b"abcde"]
+
+
 async def test_an_idle_connection_is_closed_in_the_end():
     """Two minutes of silence."""
     async with edge() as harness:
