@@ -16,8 +16,9 @@ from nexus.backends.prices import PriceList
 from nexus.config.load import LoadedConfig
 from nexus.config.model import Config
 from nexus.core.backend import Backend
-from nexus.core.clock import SystemClock
+from nexus.core.clock import Clock, SystemClock
 from nexus.dialects.table import dialect_for
+from nexus.proxy.busy_poll import BusyPoll
 from nexus.proxy.fetch import PoolFetch
 from nexus.proxy.turn import Turn
 from nexus.proxy.upstream import UpstreamPool
@@ -50,7 +51,7 @@ async def _serve(loaded: LoadedConfig, process_log: ProcessLog) -> None:
     config = loaded.config
     clock = SystemClock()
     loop = asyncio.get_running_loop()
-    turn = Turn(loop)
+    turn = make_turn(loop, clock, config)
     pool = UpstreamPool(loop, turn, clock, config.timeouts.connect_seconds)
     fetch = PoolFetch(pool)
     prices = PriceList(clock)
@@ -82,6 +83,12 @@ async def _serve(loaded: LoadedConfig, process_log: ProcessLog) -> None:
         await monitor.stop()
         await pool.close()
         await gateway.finish()
+
+
+def make_turn(loop: asyncio.AbstractEventLoop, clock: Clock, config: Config) -> Turn:
+    """The order of work on this loop, with busy polling where the machine has a processor to spare for it."""
+    microseconds = config.server.busy_poll_microseconds if (os.cpu_count() or 1) > 1 else 0
+    return Turn(loop, BusyPoll(loop, clock, microseconds / 1e6))
 
 
 async def find_backends(config: Config, fetch: PoolFetch, prices: PriceList) -> tuple[Backend, ...]:

@@ -48,6 +48,13 @@ class ServerConfig(Section):
     workers: int = setting(1, "Processes that serve requests.", ge=1, le=256)
     max_body_bytes: int = setting(33_554_432, "Largest request body; a larger one is a 413.", ge=1)
     max_concurrent_requests: int = setting(4096, "Requests in flight; beyond it, 503 at once.", ge=1)
+    busy_poll_microseconds: int = setting(
+        200,
+        "How long to look for more work before sleeping, where requests and answers come as close together; "
+        "0: sleep at once.",
+        ge=0,
+        le=10_000,
+    )
     header_timeout_seconds: float = setting(10.0, "Time a client has to send a request's head.", gt=0)
     body_timeout_seconds: float = setting(60.0, "Time a client has to send a request's body.", gt=0)
     shutdown_grace_seconds: float = setting(30.0, "Time running requests get to finish at the end.", ge=0)

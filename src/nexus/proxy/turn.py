@@ -13,6 +13,8 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
 
+from nexus.proxy.busy_poll import BusyPoll
+
 _log = logging.getLogger("nexus.proxy")
 
 Step = Callable[[], None]
@@ -22,12 +24,17 @@ class Turn:
     """Collects the work of one turn of the loop, and does it when all that could be read has been read.
 
     A step that raises is logged; the others are done all the same.
+
+    Args:
+        loop: the event loop.
+        busy_poll: told of each turn that had work; None: the loop sleeps as soon as it has none.
     """
 
-    __slots__ = ("_answers", "_books", "_due", "_loop", "_requests", "_writes")
+    __slots__ = ("_answers", "_books", "_busy_poll", "_due", "_loop", "_requests", "_writes")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, busy_poll: BusyPoll | None = None) -> None:
         self._loop = loop
+        self._busy_poll = busy_poll
         self._due = False
         self._answers: list[Step] = []
         self._requests: list[Step] = []
@@ -77,6 +84,8 @@ class Turn:
             # Not at once: the loop sends what was written when it has called all that waits to be called now.
             self._loop.call_soon(step)
         _do(writes)
+        if self._busy_poll is not None:
+            self._busy_poll.worked()
 
 
 def _do(steps: list[Step]) -> None:

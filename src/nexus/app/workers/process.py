@@ -13,7 +13,7 @@ import uvloop
 
 from nexus.app.memory import keep_heap_small, settle_memory
 from nexus.app.reload import Reloader
-from nexus.app.serving import FIRST_CHECKS_SECONDS, RELOAD_SECONDS, announce, find_backends
+from nexus.app.serving import FIRST_CHECKS_SECONDS, RELOAD_SECONDS, announce, find_backends, make_turn
 from nexus.app.workers.asking import Asker
 from nexus.app.workers.gateway import WorkerGateway
 from nexus.app.workers.link import LineClosedError, Link, first_message, open_link
@@ -44,7 +44,6 @@ from nexus.core.backend import Backend
 from nexus.core.clock import SystemClock
 from nexus.core.errors import NexusError
 from nexus.proxy.fetch import PoolFetch
-from nexus.proxy.turn import Turn
 from nexus.proxy.upstream import UpstreamPool
 from nexus.server.service import Periodic
 from nexus.telemetry.logging import ProcessLog, set_up_logging
@@ -128,7 +127,7 @@ class _Worker:
         self._link = link
         self._clock = SystemClock()
         loop = asyncio.get_running_loop()
-        turn = Turn(loop)
+        turn = make_turn(loop, self._clock, self._config)
         self._pool = UpstreamPool(loop, turn, self._clock, self._config.timeouts.connect_seconds)
         self._fetch = PoolFetch(self._pool)
         self._prices = PriceList(self._clock)
