@@ -43,8 +43,10 @@ SELECT receipt FROM (SELECT seq, receipt FROM receipts ORDER BY seq DESC LIMIT ?
 _SCAN = "SELECT seq, receipt FROM receipts WHERE seq > ? ORDER BY seq LIMIT ?"
 # The numbers may have gaps: there may be fewer receipts than they say, never more. This takes no time.
 _ENDS = "SELECT (SELECT min(seq) FROM receipts), (SELECT max(seq) FROM receipts)"
-# Read from the index, an eighth of the file.
+# Read from the index, an eighth of the file: 25 ms for a million.
 _COUNT = "SELECT count(*) FROM receipts"
+# Changes with every commit of another connection.
+_VERSION = "PRAGMA data_version"
 # Found from the oldest end: the other way round the whole file is read, and receipts have to wait.
 _PRUNE = """
 DELETE FROM receipts WHERE seq < (SELECT seq FROM receipts ORDER BY seq LIMIT 1 OFFSET ?)
@@ -65,6 +67,7 @@ class SqliteLedger:
     def __init__(self, path: str | os.PathLike[str], *, busy_seconds: float = 10.0) -> None:
         self._path = Path(path)
         self._lock = threading.RLock()
+        self._gapless_at: int | None = None  # the version in which the numbers had no gaps
         with self._named("opened"):
             _make_file(self._path)
             self._connection = sqlite3.connect(
@@ -82,11 +85,14 @@ class SqliteLedger:
             return
         rows = ((line.trace_id, line.timestamp, line.json.decode()) for line in encode_all(entries))
         with self._named("written"), self._transaction():
-            left = len(entries)
+            left, stored = len(entries), 0
             for size, statement in _CHUNKS:
                 while left >= size:
-                    self._connection.execute(statement, tuple(chain.from_iterable(islice(rows, size))))
+                    values = tuple(chain.from_iterable(islice(rows, size)))
+                    stored += self._connection.execute(statement, values).rowcount
                     left -= size
+            if stored != len(entries):
+                self._gapless_at = None  # one that was there already has taken a number all the same
 
     def read(self, limit: int = 0) -> list[LedgerEntry]:
         """The newest `limit` receipts in the order written, all for 0 or less."""
@@ -110,11 +116,9 @@ class SqliteLedger:
         if max_entries <= 0:
             return 0
         with self._named("pruned"), self._transaction():
-            first, last = self._connection.execute(_ENDS).fetchone()
-            if first is None or last - first < max_entries:
+            surplus = self._count(max_entries) - max_entries
+            if surplus <= 0:
                 return 0
-            (count,) = self._connection.execute(_COUNT).fetchone()
-            surplus = max(0, count - max_entries)
             going = min(surplus, limit) if limit > 0 else surplus
             return self._connection.execute(_PRUNE, (going,)).rowcount
 
@@ -122,6 +126,19 @@ class SqliteLedger:
         """Close the connection; the last one tidies up the write-ahead log."""
         with self._lock:
             self._connection.close()
+
+    def _count(self, enough: int) -> int:
+        """How many receipts there are, where they are more than `enough`; else that many at most."""
+        first, last = self._connection.execute(_ENDS).fetchone()
+        numbers: int = 0 if first is None else last - first + 1
+        if numbers <= enough:
+            return numbers
+        (version,) = self._connection.execute(_VERSION).fetchone()
+        if version == self._gapless_at:
+            return numbers
+        (count,) = self._connection.execute(_COUNT).fetchone()
+        self._gapless_at = version if count == numbers else None
+        return int(count)
 
     def _set_up(self, busy_seconds: float) -> None:
         execute = self._connection.execute

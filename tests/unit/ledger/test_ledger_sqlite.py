@@ -72,6 +72,57 @@ def test_gaps_in_the_numbers_do_not_make_pruning_take_more(tmp_path: Path):
     ledger.close()
 
 
+def _prune_counting(ledger: SqliteLedger, kept: int) -> tuple[int, bool]:
+    """What was removed, and whether the receipts were counted for it."""
+    statements: list[str] = []
+    ledger._connection.set_trace_callback(statements.append)
+    removed = ledger.prune(kept)
+    ledger._connection.set_trace_callback(None)
+    return removed, any("count(*)" in each for each in statements)
+
+
+def test_receipts_are_counted_once_and_then_reckoned(tmp_path: Path):
+    """To count a million takes as long as to remove ten thousand of them."""
+    ledger = SqliteLedger(tmp_path / "ledger.db")
+    made = _real(range(40))
+    ledger.append(made[:20])
+    assert _prune_counting(ledger, 15) == (5, True)
+    ledger.append(made[20:30])
+    assert _prune_counting(ledger, 15) == (10, False)
+    ledger.append(made[30:])
+    assert _prune_counting(ledger, 15) == (10, False)
+    assert ledger.read() == made[25:]
+    ledger.close()
+
+
+def test_they_are_counted_again_once_another_process_has_written(tmp_path: Path):
+    """It may have removed some from the middle."""
+    path = tmp_path / "ledger.db"
+    ledger = SqliteLedger(path)
+    made = _real(range(30))
+    ledger.append(made[:20])
+    assert ledger.prune(15) == 5
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("DELETE FROM receipts WHERE seq BETWEEN 10 AND 14")
+    ledger.append(made[20:])
+    assert _prune_counting(ledger, 15) == (5, True)
+    assert ledger.read() == made[15:]
+    ledger.close()
+
+
+def test_they_are_counted_again_after_a_repeated_append(tmp_path: Path):
+    """One that is there already takes a number all the same."""
+    ledger = SqliteLedger(tmp_path / "ledger.db")
+    made = _real(range(24))
+    ledger.append(made[:20])
+    assert ledger.prune(18) == 2
+    ledger.append(made[17:20])
+    ledger.append(made[20:])
+    assert _prune_counting(ledger, 18) == (4, True)
+    assert ledger.read() == made[6:]
+    ledger.close()
+
+
 def test_what_pruning_reads_does_not_grow_with_what_it_keeps(tmp_path: Path):
     """Receipts wait meanwhile: of a million it must not look at each. Counted in SQLite's own steps."""
 
