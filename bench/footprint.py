@@ -40,13 +40,8 @@ class Footprint(Struct, frozen=True):
 
 
 def config(port: int, upstream: str, backends: int) -> str:
-    """A gateway with so many backends, all of them the same mock.
-
-    Its ledger is full early: that of a million would be pruned for the first time between the two readings,
-    and the buffer of receipts that wait meanwhile would pass for growth.
-    """
+    """A gateway with so many backends, all of them the same mock."""
     head = f'[server]\nport = {port}\n[discovery]\nenabled = false\n[logging]\nformat = "json"\n'
-    head += "[ledger]\nmax_entries = 100_000\n"
     each = '[[backends]]\nname = "mock-{0}"\nurl = "{1}"\ntype = "vllm"\nmodels = ["mock"]\n'
     return head + "".join(each.format(number, upstream) for number in range(backends))
 

@@ -237,13 +237,13 @@ class UpstreamConnection(asyncio.Protocol):
 
     def _take_known(self, call: Call, known: KnownHead[ResponseHead], data: bytes) -> bool:
         """Take in an answer with the known head, or its beginning; False leaves it to the parser."""
-        begin, end = known.body_at(data)
+        begin, _, missing = known.body_at(data)
         if not begin:
             return False
         body = data[begin:]
         self.headers = known.head.headers
         self.status = known.head.status
-        self.owed = end - len(data)
+        self.owed = missing
         call.handler.on_head(known.head)
         if body and self.call is call:
             call.handler.on_body(body)

@@ -26,22 +26,23 @@ class KnownHead(Generic[Head]):
         self._begin = len(before)
         self._skip = len(after)
 
-    def body_at(self, data: bytes) -> tuple[int, int]:
-        """Where in `data` the body begins, and where it will end; two zeros leave it to the parser.
+    def body_at(self, data: bytes) -> tuple[int, int, int]:
+        """Where in `data` the body begins, its size, and how much of it is missing; zeros: ask the parser.
 
         `data` must begin where a message does. The body may not be there yet, or only some of it; where more
         is there than a body, it is left to the parser, too.
         """
         begin = self._begin
         if not data.startswith(self._before):
-            return 0, 0
+            return 0, 0, 0
         end = data.find(b"\r", begin, begin + _MOST_DIGITS)
         digits = data[begin:end]
         if end < 0 or not digits.isdigit() or not data.startswith(self._after, end):
-            return 0, 0
+            return 0, 0, 0
         start = end + self._skip
-        stop = start + int(digits)
-        return (start, stop) if len(data) <= stop else (0, 0)
+        size = int(digits)
+        missing = start + size - len(data)
+        return (start, size, missing) if missing >= 0 else (0, 0, 0)
 
 
 def known_head(data: bytes, body_size: int, head: Head) -> KnownHead[Head] | None:

@@ -88,12 +88,11 @@ class RequestReader(asyncio.Protocol, ABC):
 
     def _take_known(self, known: KnownHead[RequestHead], data: bytes) -> bool:
         """Take in a request with the known head, or its beginning; False leaves it to the parser."""
-        begin, end = known.body_at(data)
-        if not begin or end - begin > self._context.limits.max_body_bytes:
+        begin, size, missing = known.body_at(data)
+        if not begin or size > self._context.limits.max_body_bytes:
             return False
         incoming = Incoming(known.head)
         body = data[begin:]
-        missing = end - len(data)
         if not missing:
             incoming.body = body
             self._take(incoming)

@@ -30,8 +30,8 @@ class RecentRequests:
     """Remembers the last `capacity` requests and at most a turn's worth more, without what they said.
 
     Every request is kept and few are asked for, so keeping one is cheap and finding one is a search. Outcomes
-    are packed: by the time a request is forgotten it has left the processor's caches, and there a row of
-    bytes costs a tenth of what the fifteen records and numbers of an outcome cost.
+    are packed: by the time a request is forgotten it has left the processor's caches, and a row of bytes is
+    let go of at less cost than the fifteen records and numbers of an outcome.
     """
 
     def __init__(self, capacity: int = _CAPACITY) -> None:
