@@ -112,12 +112,19 @@ def assert_kept_nowhere(data: Path, said: str) -> None:
         assert not found, found[:3]
 
 
+def logged(running: GatewayProcess) -> bool:
+    """Whether lines of requests are in the log, which is written a moment after the answers."""
+    running.read_output()
+    return '"message":"request"' in running.stdout + running.stderr
+
+
 def test_no_word_of_a_conversation_is_kept_anywhere_even_after_a_kill(upstream, data):
     """`kill -9` in the middle of it, then a second run that ends in order, on the same data."""
     with gateway(upstream, data) as running:
         running.wait_ready()
         shown = talk(running, upstream)
         running.wait_for(lambda _: written(running) >= LEAST_RECEIPTS, timeout=60)
+        running.wait_for(lambda _: logged(running), timeout=60)
         upstream.always(Answer(text=TEXT))
         say(running, [{"role": "user", "content": TEXT}])
         running.kill()
