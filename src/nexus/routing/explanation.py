@@ -202,7 +202,7 @@ def _propensity(candidates: Sequence[Candidate]) -> float:
     of its kind or in a better score further down.
     """
     first = candidates[0]
-    if first.probe:
+    if first.probe or len(candidates) == 1:
         return 1.0
     if any(name == "noise" for name, _ in first.terms):
         return _noisy_propensity(candidates)

@@ -16,7 +16,7 @@ from nexus.routing.affinity import PrefixAffinity
 from nexus.routing.auto import Chosen, choose
 from nexus.routing.explanation import explain
 from nexus.routing.intent import Intent, Reconciler
-from nexus.routing.plan import Leg, PlanBook, Route
+from nexus.routing.plan import ONLY_CANDIDATE, Leg, PlanBook, Route
 from nexus.routing.reconcilers.analyzer import RequestAnalyzer
 from nexus.routing.reconcilers.budget import BudgetReconciler
 from nexus.routing.reconcilers.privacy import PrivacyReconciler
@@ -83,15 +83,16 @@ class Router:
         breakers = breaker.enabled
         tuning = self._tuning
         strategy = strategy_for(Means(routing, quality, tuning, self._rng, self._affinity))
+        self._scheduler = SchedulerReconciler(
+            strategy, quality, breakers=breakers, learned_limits=tuning if self._queueing else None
+        )
         self._stages: tuple[Reconciler, ...] = (
             RequestAnalyzer(),
             PrivacyReconciler(),
             BudgetReconciler(routing.budget),
             TierReconciler(breakers=breakers),
             QualityReconciler(quality, breakers=breakers),
-            SchedulerReconciler(
-                strategy, quality, breakers=breakers, learned_limits=tuning if self._queueing else None
-            ),
+            self._scheduler,
         )
         self._reconcile = tuple(stage.reconcile for stage in self._stages)
         self._all_stages = tuple(range(len(self._stages)))
@@ -119,13 +120,19 @@ class Router:
         seconds. `preview` is for explaining: nothing is measured and no turn is taken.
 
         The verdict is `route` with the candidates in the order of attempts; `queue` when the only thing in
-        the way is that backends are full; else `reject` with a cause.
+        the way is that backends are full; else `reject` with a cause. A backend that alone serves the model
+        is not weighed, for there is nothing to compare it with, unless this is a preview.
         """
         route = self._book.route(request.model, snapshot)
         if not route.known:
             return self._unknown(route, snapshot)
-        intent = Intent(request, snapshot, now, route, preview=preview)
-        decision = self._follow(intent, chain_start)
+        straight = route.straight
+        unusual = preview or chain_start or request.constraints.restricted
+        if straight is not None and not unusual and self._is_free(route.legs[0], now):
+            decision = straight
+        else:
+            intent = Intent(request, snapshot, now, route, preview=preview)
+            decision = self._follow(intent, chain_start)
         if _log.isEnabledFor(logging.DEBUG):
             fields = {
                 "trace_id": request.trace_id,
@@ -133,6 +140,15 @@ class Router:
             }
             _log.debug("decision %s", fields, extra=fields)
         return decision
+
+    def _is_free(self, leg: Leg, now: float) -> bool:
+        """Whether the only backend of a model can take the request; reported as the stage that looks."""
+        timer = self._timer
+        before = timer()
+        free = self._scheduler.all_sound(leg.plan.options, now)
+        if free and self._observer is not None:
+            self._observer.observe(leg.stages[0], timer() - before)
+        return free
 
     def _follow(self, intent: Intent, chain_start: int) -> Decision:
         """Go down the chain until a model has candidates."""
@@ -200,7 +216,7 @@ class Router:
         elif ranked[0].probe:
             reason = "probe"
         elif len(ranked) == 1:
-            reason = "only-candidate"
+            reason = ONLY_CANDIDATE
         else:
             reason = self._strategy_name
         route = intent.route

@@ -6,14 +6,14 @@ are kept, so a client that makes names up can't fill the memory.
 
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
 
 from msgspec import Struct
 
 from nexus.config.model import QualitySettings, RoutingConfig
 from nexus.core.backend import ModelInfo, Zone
-from nexus.core.decision import Candidate
+from nexus.core.decision import Candidate, Decision, Verdict
 from nexus.core.fleet import BackendLive, BackendStatus, BackendView, FleetSnapshot, Price
 from nexus.core.quality import QualityView, exceeds
 from nexus.routing.names import (
@@ -27,6 +27,8 @@ from nexus.routing.names import (
 )
 
 NO_LIMIT = sys.maxsize
+ONLY_CANDIDATE = "only-candidate"
+"""The reason for a backend that had no rival."""
 _MAX_ROUTES = 4096
 
 
@@ -94,6 +96,9 @@ class Route(Struct, frozen=True):
 
     `spread` is empty, unless the name leaves the model open: then these are the models to choose from, and
     the first of `legs` only stands for them.
+
+    `straight` is None, unless one backend alone serves the model and no stage but the last has anything to
+    say: then it is the decision for every request that it can take and that has no constraints of its own.
     """
 
     model: str
@@ -101,6 +106,7 @@ class Route(Struct, frozen=True):
     legs: tuple[Leg, ...]
     known: bool
     spread: tuple[Leg, ...] = ()
+    straight: Decision | None = None
 
 
 class PlanBook:
@@ -162,7 +168,8 @@ class PlanBook:
                 legs.append(self._fallback_leg(fallback_path, rule, floor, snapshot))
         spread = self._spread(rule, snapshot) if self._auto_models and is_auto(path[-1]) else ()
         known = bool(spread) or any(leg.plan.options for leg in legs)
-        return Route(name, path[-1], tuple(legs), known, spread)
+        straight = None if spread else _straight(name, path[-1], legs)
+        return Route(name, path[-1], tuple(legs), known, spread, straight)
 
     def _spread(self, asked: Rule, snapshot: FleetSnapshot) -> tuple[Leg, ...]:
         """Every model that may be chosen, with what is demanded of it and of the name asked for."""
@@ -224,6 +231,25 @@ class PlanBook:
         if quality is None or not exceeds(quality, self._threshold, self._min_samples):
             return None
         return f"Error rate {quality.judged_rate:.1%} exceeds threshold {self._threshold:.1%}"
+
+
+def _straight(name: str, resolved: str, legs: Sequence[Leg]) -> Decision | None:
+    leg = legs[0]
+    # The last stage, which ranks, has something to say of every model.
+    if len(leg.plan.options) != 1 or len(leg.stages) != 1:
+        return None
+    return Decision(
+        Verdict.ROUTE,
+        name,
+        resolved,
+        leg.plan.model,
+        (leg.plan.options[0].unweighed,),
+        (),
+        ONLY_CANDIDATE,
+        leg.restricted,
+        leg.required_tier,
+        chain_length=len(legs),
+    )
 
 
 def _plan_of(model: str, options: tuple[Option, ...]) -> ModelPlan:

@@ -6,7 +6,7 @@ from typing import Any
 
 from nexus.config.model import BreakerSettings, BudgetConfig, QualitySettings, RoutingConfig
 from nexus.core.backend import Backend, BackendType, ModelInfo, Zone
-from nexus.core.decision import Decision
+from nexus.core.decision import Candidate, Decision
 from nexus.core.fleet import BackendLive, BackendStatus, BackendView, FleetSnapshot, Gate, Price, SpendMeter
 from nexus.core.learned import ExpectedTimeSettings
 from nexus.core.quality import AgentQualityMetrics, QualityView
@@ -159,6 +159,12 @@ def router(
 def decide(snapshot: FleetSnapshot, request: Request | None = None, **settings: Any) -> Decision:
     """One decision of a fresh router."""
     return router(**settings).decide(request or ask(), snapshot, NOW)
+
+
+def weighed(view: BackendView, **settings: Any) -> Candidate:
+    """A backend that alone serves the model, weighed all the same, as for an explanation."""
+    (candidate,) = router(**settings).decide(ask(), fleet(view), NOW, preview=True).candidates
+    return candidate
 
 
 def order(decision: Decision) -> list[str]:

@@ -49,14 +49,18 @@ def taught(
     return view
 
 
-def decide(snapshot: FleetSnapshot, *, tokens: int = 100, stream: bool = True, **settings: Any) -> Decision:
+def decide(
+    snapshot: FleetSnapshot, *, tokens: int = 100, stream: bool = True, preview: bool = False, **settings: Any
+) -> Decision:
     """A decision without noise, unless `tuning` says otherwise."""
     made = router(strategy="expected_time", **{"tuning": CALM, **settings})
-    return made.decide(ask(needs=Needs(stream=stream, input_tokens=tokens)), snapshot, NOW)
+    needs = Needs(stream=stream, input_tokens=tokens)
+    return made.decide(ask(needs=needs), snapshot, NOW, preview=preview)
 
 
 def only(view: BackendView, **settings: Any) -> Candidate:
-    (candidate,) = decide(fleet(view), **settings).candidates
+    """A backend that alone serves the model, weighed all the same, as for an explanation."""
+    (candidate,) = decide(fleet(view), preview=True, **settings).candidates
     return candidate
 
 

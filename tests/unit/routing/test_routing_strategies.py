@@ -9,12 +9,22 @@ from nexus.config.model import QualitySettings, RoutingWeights
 from nexus.core.backend import BackendType
 from nexus.core.fleet import BackendStatus, BackendView, FleetSnapshot
 from nexus.routing.scoring import normalised, penalised, reward_factor
-from tests.unit.routing.fleets import NOW, FixedGate, ask, decide, figures, fleet, order, router, serve
+from tests.unit.routing.fleets import (
+    NOW,
+    FixedGate,
+    ask,
+    decide,
+    figures,
+    fleet,
+    order,
+    router,
+    serve,
+    weighed,
+)
 
 
 def score(view: BackendView, **settings: Any) -> float:
-    (candidate,) = decide(fleet(view), **settings).candidates
-    return candidate.score
+    return weighed(view, **settings).score
 
 
 # --- formulas
@@ -62,13 +72,13 @@ def test_a_perfect_backend_scores_a_thousand() -> None:
 
 
 def test_the_terms_add_up_to_the_score() -> None:
-    (candidate,) = decide(fleet(serve("a", priority=50, pending=8, latency_ms=1000))).candidates
+    candidate = weighed(serve("a", priority=50, pending=8, latency_ms=1000))
     assert candidate.terms == (("priority", 250.0), ("load", 150.0), ("latency", 100.0))
     assert candidate.score == 500.0
 
 
 def test_the_configured_limit_scales_the_load() -> None:
-    (candidate,) = decide(fleet(serve("a", limit=32, pending=8))).candidates
+    candidate = weighed(serve("a", limit=32, pending=8))
     assert dict(candidate.terms)["load"] == pytest.approx(240.0)
 
 
@@ -101,7 +111,7 @@ def test_the_penalty_can_be_switched_off() -> None:
 
 def test_good_backends_are_rewarded_when_asked_for() -> None:
     settings = QualitySettings(reward_good=True)
-    (candidate,) = decide(fleet(serve("a", rate=0.01, ttft_ms=500)), quality=settings).candidates
+    candidate = weighed(serve("a", rate=0.01, ttft_ms=500), quality=settings)
     assert candidate.score == pytest.approx(975.0)
     assert dict(candidate.terms)["reward"] == pytest.approx(1.3)
     assert score(serve("a", rate=0.01, ttft_ms=500)) == 750.0
@@ -115,8 +125,8 @@ def test_budget_is_applied_before_the_penalty() -> None:
 
 
 def test_a_score_follows_the_gauges_within_one_snapshot() -> None:
-    view = serve("a")
-    made, snapshot = router(), fleet(view)
+    view = serve("a", priority=0)
+    made, snapshot = router(), fleet(view, serve("b", priority=99))
     first = made.decide(ask(), snapshot, NOW).candidates[0]
     assert made.decide(ask(), snapshot, NOW).candidates[0] is first
     view.live.pending = 8
@@ -127,8 +137,9 @@ def test_a_score_follows_the_gauges_within_one_snapshot() -> None:
 
 def test_a_new_snapshot_brings_new_figures() -> None:
     made = router()
-    assert made.decide(ask(), fleet(serve("a", priority=0)), NOW).candidates[0].score == 1000.0
-    assert made.decide(ask(), fleet(serve("a", priority=50)), NOW).candidates[0].score == 750.0
+    rival = serve("b", priority=99)
+    assert made.decide(ask(), fleet(serve("a", priority=0), rival), NOW).candidates[0].score == 1000.0
+    assert made.decide(ask(), fleet(serve("a", priority=50), rival), NOW).candidates[0].score == 750.0
 
 
 def test_what_is_kept_per_model_is_bounded() -> None:

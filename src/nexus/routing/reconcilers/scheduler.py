@@ -75,7 +75,7 @@ class SchedulerReconciler:
 
     def reconcile(self, intent: Intent) -> None:
         """Set `ranked`; `candidates` become the ones in it."""
-        if intent.marks is None and self._all_sound(intent):
+        if intent.marks is None and self.all_sound(intent.candidates, intent.now):
             intent.ranked = self._strategy.rank(intent, intent.candidates)
             return
         found = self._sort_out(intent)
@@ -85,11 +85,10 @@ class SchedulerReconciler:
         else:
             self._rank_degraded(intent, found)
 
-    def _all_sound(self, intent: Intent) -> bool:
+    def all_sound(self, options: Sequence[Option], now: float) -> bool:
         """Whether nothing stands in anybody's way: the usual case, and so the one made cheap."""
-        now = intent.now
         breakers, learned = self._breakers, self._learned
-        for option in intent.candidates:
+        for option in options:
             live = option.live
             if live.blocked_until > now or live.pending >= option.limit or option.unhealthy:
                 return False
