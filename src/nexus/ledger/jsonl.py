@@ -71,7 +71,7 @@ def append_ledger_entries(path: StrPath, entries: Iterable[LedgerEntry]) -> None
     Raises:
         LedgerError: they could not be written; the file is as long as it was before.
     """
-    data = b"".join([line.json + b"\n" for line in encode_all(entries)])
+    data = b"".join([lines.json for lines in encode_all(entries)])
     if not data:
         return
     with _named(path, "written"), _locked_to_append(path) as descriptor:

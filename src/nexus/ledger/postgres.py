@@ -84,7 +84,7 @@ class PostgresLedger:
         """Store all of them in one transaction."""
         if not entries:
             return
-        array = b"[%s]" % b",".join([line.json for line in encode_all(entries)])
+        array = b"[%s]" % b"".join([lines.json for lines in encode_all(entries)])[:-1].replace(b"\n", b",")
         with self._named("written"), self._lock:
             self._connection.execute(_APPEND, (array.decode(),))
 

@@ -6,12 +6,11 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
-from itertools import chain, islice
 from pathlib import Path
 
 from nexus.core.clock import SystemClock
 from nexus.core.receipt import LedgerEntry
-from nexus.ledger.lines import decode_all, encode_all
+from nexus.ledger.lines import LINES_AT_ONCE, Lines, decode_all, encode_all
 from nexus.ledger.store import LedgerError
 
 _PAGE = 1000
@@ -34,7 +33,9 @@ CREATE TABLE IF NOT EXISTS receipts (
 _APPEND = "INSERT INTO receipts (trace_id, timestamp, receipt) VALUES {rows} ON CONFLICT DO NOTHING"
 # Each execution gives up the interpreter's lock and asks for it again, which holds up a thread that serves
 # requests. So a statement inserts many rows; more than these at once take memory, and no less time.
-_CHUNKS = tuple((size, _APPEND.format(rows=", ".join(["(?, ?, ?)"] * size))) for size in (250, 50, 10, 1))
+_CHUNKS = tuple(
+    (size, _APPEND.format(rows=", ".join(["(?, ?, ?)"] * size))) for size in (LINES_AT_ONCE, 50, 10, 1)
+)
 # The newest ones, turned round into the order of writing; a limit of -1 means all.
 _READ = """
 SELECT receipt FROM (SELECT seq, receipt FROM receipts ORDER BY seq DESC LIMIT ?) ORDER BY seq
@@ -83,16 +84,23 @@ class SqliteLedger:
         """Store all of them in one transaction."""
         if not entries:
             return
-        rows = ((line.trace_id, line.timestamp, line.json.decode()) for line in encode_all(entries))
         with self._named("written"), self._transaction():
-            left, stored = len(entries), 0
-            for size, statement in _CHUNKS:
-                while left >= size:
-                    values = tuple(chain.from_iterable(islice(rows, size)))
-                    stored += self._connection.execute(statement, values).rowcount
-                    left -= size
+            stored = sum(self._insert(lines) for lines in encode_all(entries))
             if stored != len(entries):
                 self._gapless_at = None  # one that was there already has taken a number all the same
+
+    def _insert(self, lines: Lines) -> int:
+        """Insert some receipts; how many were not there before."""
+        count, begin, stored = len(lines.trace_ids), 0, 0
+        values: list[str | float] = [""] * (3 * count)
+        values[0::3], values[1::3] = lines.trace_ids, lines.timestamps
+        values[2::3] = lines.json.decode().split("\n")[:-1]
+        for size, statement in _CHUNKS:
+            while begin + size <= count:
+                end = begin + size
+                stored += self._connection.execute(statement, values[3 * begin : 3 * end]).rowcount
+                begin = end
+        return stored
 
     def read(self, limit: int = 0) -> list[LedgerEntry]:
         """The newest `limit` receipts in the order written, all for 0 or less."""

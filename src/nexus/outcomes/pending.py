@@ -2,10 +2,11 @@
 
 from collections import deque
 from collections.abc import Iterable
-from itertools import islice
+from itertools import islice, takewhile
 
 from nexus.core.receipt import LedgerEntry
 from nexus.outcomes.call import FOLLOWED_UP, Call, PendingCall
+from nexus.outcomes.oldest_first import OldestFirst
 from nexus.outcomes.outcome import Resolution
 
 LEDGER_CAPACITY = 5_000
@@ -26,7 +27,7 @@ class PendingCalls:
 
     def __init__(self) -> None:
         self.running: dict[str, Call] = {}
-        self.completed: dict[str, Call] = {}
+        self.completed: OldestFirst[Call] = OldestFirst()
         self.held: dict[str, Call] = {}
 
     def __len__(self) -> int:
@@ -40,25 +41,27 @@ class PendingCalls:
         """All of them, running ones first."""
         return [*self.running, *self.completed, *self.held]
 
-    def ended(self) -> list[Call]:
-        """The calls that do not run any more."""
-        return [*self.completed.values(), *self.held.values()]
-
     def take_ended(self, trace_id: str) -> Call | None:
         """Take out a call that does not run any more."""
         return self.completed.pop(trace_id, None) or self.held.pop(trace_id, None)
 
-    def drop(self, calls: Iterable[Call]) -> None:
-        """Take out calls that do not run any more, all of these."""
-        completed, held = self.completed, self.held
-        for call in calls:
-            if completed.pop(call.trace_id, None) is None:
-                held.pop(call.trace_id, None)
+    def take_oldest(self, count: int | None) -> list[Call]:
+        """Take out calls that do not run any more, the oldest completed ones first; at most `count`."""
+        taken = self.completed.take_oldest(count)
+        rest = None if count is None else count - len(taken)
+        return [*taken, *_taken(self.held, list(islice(self.held.values(), rest)))]
 
-    def oldest_ended(self, count: int) -> list[Call]:
-        """At most `count` calls that go first where there are too many."""
-        # Some at a time: a dict is slow at finding its oldest key once many before it were deleted.
-        return list(islice((self.completed or self.held).values(), count))
+    def take_due(self, before: float, held_before: float, limit: int | None) -> list[Call]:
+        """Take out calls that ended at `before` or earlier, held ones at `held_before`; at most `limit`."""
+        completed = self.completed
+        taken: list[Call] = []
+        while limit is None or len(taken) < limit:
+            oldest = completed.oldest()
+            if oldest is None or not _ended_by(oldest, before):
+                break
+            taken += completed.take_oldest(1)
+        rest = None if limit is None else limit - len(taken)
+        return [*taken, *_taken(self.held, due(self.held, held_before, rest))]
 
     def hold(self, trace_id: str, suggestions: Iterable[object]) -> bool:
         """Give a call suggestions to wait for; whether there is such a call."""
@@ -77,15 +80,21 @@ class PendingCalls:
         return [call.shown() for call in self.held.values()]
 
 
+def _ended_by(call: Call, moment: float) -> bool:
+    """Whether it ended (or began, while it runs) at `moment` or earlier."""
+    return (call.started_at if call.completed_at is None else call.completed_at) <= moment
+
+
 def due(calls: dict[str, Call], before: float, limit: int | None) -> list[Call]:
     """The first calls that ended (or began, while they run) at `before` or earlier; at most `limit`."""
-    found = []
-    for call in islice(calls.values(), limit):
-        moment = call.started_at if call.completed_at is None else call.completed_at
-        if moment > before:
-            break
-        found.append(call)
-    return found
+    return list(takewhile(lambda call: _ended_by(call, before), islice(calls.values(), limit)))
+
+
+def _taken(calls: dict[str, Call], some: list[Call]) -> list[Call]:
+    """Some of these calls, which are taken out."""
+    for call in some:
+        del calls[call.trace_id]
+    return some
 
 
 class Receipts:
@@ -99,7 +108,7 @@ class Receipts:
 
     def __init__(self, *, keeps: bool) -> None:
         self._keeps = keeps
-        self.recent: dict[str, LedgerEntry] = {}
+        self.recent: OldestFirst[LedgerEntry] = OldestFirst()
         self._waiting: deque[LedgerEntry] = deque()
         self.resolutions: dict[tuple[str, str], int] = {}
         self.dropped = 0
@@ -140,8 +149,8 @@ class Receipts:
     def _keep(self, entries: list[LedgerEntry]) -> None:
         """Let go of what is too old, and hold the new ones until they are collected."""
         recent = self.recent
-        for trace_id in list(islice(recent, max(0, len(recent) - _RESOLVED_KEPT))):
-            del recent[trace_id]
+        recent.line_up(entries)
+        recent.take_oldest(len(recent) - _RESOLVED_KEPT)
         if self._keeps:
             waiting = self._waiting
             waiting.extend(entries)

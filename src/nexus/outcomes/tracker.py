@@ -143,10 +143,11 @@ class OutcomeTracker(TrackerState):
                     counted.append(call)
                     if self._cooldowns:
                         self._cooldowns.answered(call.model_id)
+            completed.line_up(counted)
             count_completions(self._book, counted, self._time())
             surplus = len(completed) - self._max_pending
             if surplus > 0:
-                crowded_out = self._expire(calls.oldest_ended(max(surplus, self._crowd)))
+                crowded_out = self._expire(calls.take_oldest(max(surplus, self._crowd)))
         if crowded_out:
             self._emit(*crowded_out)
         for call in started:
@@ -245,7 +246,8 @@ class OutcomeTracker(TrackerState):
         with self._lock:
             held = self._calls.held
             if len(held) >= _MAX_HELD:
-                crowded_out = self._expire([next(iter(held.values()))])
+                oldest = next(iter(held))
+                crowded_out = self._expire([held.pop(oldest)])
             is_held = self._calls.hold(trace_id, suggestions)
         if crowded_out:
             self._emit(*crowded_out)
@@ -286,14 +288,10 @@ class OutcomeTracker(TrackerState):
                 del calls.running[call.trace_id]
             self._abandoned += len(abandoned)
             rest = None if limit is None else limit - len(abandoned)
-            expired = due(calls.completed, moment - ttl_secs, rest)
-            rest = None if rest is None else rest - len(expired)
-            expired += due(calls.held, moment - self._git_deadline, rest)
+            expired = calls.take_due(moment - ttl_secs, moment - self._git_deadline, rest)
             searched = [call for call in expired if call.checked]
             entries = self._expire([call for call in expired if not call.checked] if searched else expired)
-            for call in searched:
-                calls.take_ended(call.trace_id)
-                entries.append(self._judge(call, _IGNORED))
+            entries += [self._judge(call, _IGNORED) for call in searched]
         self._emit(*entries)
         return len(abandoned) + len(entries)
 
@@ -304,7 +302,7 @@ class OutcomeTracker(TrackerState):
         number.
         """
         with self._lock:
-            entries = self._expire(self._calls.ended()[:limit])
+            entries = self._expire(self._calls.take_oldest(limit))
         self._emit(*entries)
         return len(entries)
 
@@ -317,8 +315,10 @@ class OutcomeTracker(TrackerState):
             self._cooldowns.answered(call.model_id)
         if call.waiting is not None:
             return self._judge(call, call.waiting)
-        group = self._calls.held if call.suggestions else self._calls.completed
-        group[call.trace_id] = call
+        if call.suggestions:
+            self._calls.held[call.trace_id] = call
+        else:
+            self._calls.completed.put(call)
         return None
 
     def _judge(self, call: Call, resolution: Resolution) -> LedgerEntry:
@@ -332,12 +332,11 @@ class OutcomeTracker(TrackerState):
         return self._close(call, resolution)
 
     def _expire(self, calls: Sequence[Call]) -> list[LedgerEntry]:
-        """Take out calls that ended and of whose answers nobody said a word."""
-        self._calls.drop(calls)
+        """Make receipts of calls that were taken out, and of whose answers nobody said a word."""
         return self._receipts.expire(calls, self._time())
 
     def _make_room(self) -> Sequence[LedgerEntry]:
-        oldest = self._calls.oldest_ended(self._crowd)
+        oldest = self._calls.take_oldest(self._crowd)
         if oldest:
             return self._expire(oldest)
         running = self._calls.running

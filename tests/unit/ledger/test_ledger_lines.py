@@ -61,7 +61,11 @@ def test_any_receipt_can_be_written_and_read_and_then_stays_the_same(entry: Ledg
 def test_many_receipts_are_written_as_each_would_be(odd: list[LedgerEntry]):
     """Wherever in a batch there is something to cut or to mend, or nothing at all."""
     for entries in (odd, [receipt(number) for number in range(1100)], [*odd, receipt(), *odd]):
-        assert list(encode_all(entries)) == [encode(entry) for entry in entries]
+        found = list(encode_all(entries))
+        each = [encode(entry) for entry in entries]
+        assert [id_ for lines in found for id_ in lines.trace_ids] == [line.trace_id for line in each]
+        assert [at for lines in found for at in lines.timestamps] == [line.timestamp for line in each]
+        assert b"".join(lines.json for lines in found) == b"".join(line.json + b"\n" for line in each)
 
 
 def test_an_error_is_masked_before_it_is_cut():
