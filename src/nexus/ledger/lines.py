@@ -74,9 +74,7 @@ def _encode_batch(batch: Sequence[LedgerEntry]) -> Lines:
         with suppress(UnicodeEncodeError):
             lines = _ENCODER.encode_lines(batch)
             if not _is_odd(lines):
-                return Lines(
-                    [entry.trace_id for entry in batch], [entry.timestamp for entry in batch], lines
-                )
+                return Lines([entry.trace_id for entry in batch], [entry.timestamp for entry in batch], lines)
     each = [encode(entry) for entry in batch]
     return Lines(
         [line.trace_id for line in each],
