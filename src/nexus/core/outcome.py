@@ -73,7 +73,8 @@ _TIMEOUT = frozenset(
 )
 
 
-class AttemptOutcome(Struct, frozen=True, gc=False):
+# Records that are kept by the thousand are packed as arrays: the names of their fields would be most of it.
+class AttemptOutcome(Struct, frozen=True, gc=False, array_like=True):
     """One finished attempt.
 
     Times are milliseconds from sending the attempt upstream: `latency_ms` to its end, `first_byte_ms` to the
@@ -111,7 +112,7 @@ class RequestResult(StrEnum):
     REJECTED = "rejected"
 
 
-class RequestOutcome(Struct, frozen=True, gc=False):
+class RequestOutcome(Struct, frozen=True, gc=False, array_like=True):
     """One finished client request: what the log line, the counters and the stored explanation are made of.
 
     `overhead_ms` is the time spent in the gateway itself up to the first byte sent. `served` is the attempt

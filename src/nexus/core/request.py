@@ -45,7 +45,7 @@ class Needs(Struct, frozen=True, gc=False):
     max_output_tokens: int | None = None
 
 
-class Constraints(Struct, frozen=True, gc=False):
+class Constraints(Struct, frozen=True, gc=False, array_like=True):
     """What the client forbids by header. They hold for every retry and fallback of the request.
 
     `flexible` is True or False where a header said so, None where the default applies.
@@ -55,7 +55,7 @@ class Constraints(Struct, frozen=True, gc=False):
     flexible: bool | None = None
 
 
-class Request(Struct, frozen=True, gc=False):
+class Request(Struct, frozen=True, gc=False, array_like=True):
     """One request at an inference endpoint, without what it says: the body travels beside it as bytes.
 
     `received_at` is a monotonic reading in seconds. `prefixes` are keys of ever longer beginnings of the

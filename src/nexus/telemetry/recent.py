@@ -40,7 +40,10 @@ class RecentRequests:
         self._capacity = capacity
         self._batches: deque[_Batch] = deque()
         self._count = 0
-        self._pack = msgspec.msgpack.Encoder().encode
+        self._pack_into = msgspec.msgpack.Encoder().encode_into
+        self._room = (
+            bytearray()
+        )  # used again and again: packing into a new place means growing it step by step
         self._unpack = msgspec.msgpack.Decoder(list[RequestOutcome]).decode
 
     def __len__(self) -> int:
@@ -51,7 +54,8 @@ class RecentRequests:
         outcomes = [outcome for outcome, _ in finished]
         packed: bytes | list[RequestOutcome]
         try:
-            packed = self._pack(outcomes)
+            self._pack_into(outcomes, self._room)
+            packed = bytes(self._room)
         except (OverflowError, UnicodeEncodeError):
             # A number or a text of a client or a backend that has no place in the format.
             packed = outcomes
