@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 from nexus.core.clock import SystemClock
 from nexus.core.receipt import LedgerEntry
-from nexus.ledger.lines import Lines, decode, encode_all
+from nexus.ledger.lines import decode, encode_all
 from nexus.ledger.store import LedgerError
 
 _BLOCK = 64 * 1024
@@ -36,10 +36,6 @@ class JsonlLedger:
     def append(self, entries: Sequence[LedgerEntry]) -> None:
         """As `append_ledger_entries`."""
         append_ledger_entries(self._path, entries)
-
-    def append_lines(self, batches: Sequence[Lines]) -> None:
-        """As `append`."""
-        _append(self._path, batches)
 
     def read(self, limit: int = 0) -> list[LedgerEntry]:
         """As `read_ledger`."""
@@ -75,11 +71,7 @@ def append_ledger_entries(path: StrPath, entries: Iterable[LedgerEntry]) -> None
     Raises:
         LedgerError: they could not be written; the file is as long as it was before.
     """
-    _append(path, encode_all(entries))
-
-
-def _append(path: StrPath, batches: Iterable[Lines]) -> None:
-    data = b"".join([lines.json for lines in batches])
+    data = b"".join([lines.json for lines in encode_all(entries)])
     if not data:
         return
     with _named(path, "written"), _locked_to_append(path) as descriptor:

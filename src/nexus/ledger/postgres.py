@@ -10,7 +10,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from nexus.core.masking import mask_secrets
 from nexus.core.receipt import LedgerEntry
-from nexus.ledger.lines import Lines, decode_all, encode_all
+from nexus.ledger.lines import decode_all, encode_all
 from nexus.ledger.store import LedgerError
 
 _PAGE = 1000
@@ -82,14 +82,9 @@ class PostgresLedger:
 
     def append(self, entries: Sequence[LedgerEntry]) -> None:
         """Store all of them in one transaction."""
-        self.append_lines(list(encode_all(entries)))
-
-    def append_lines(self, batches: Sequence[Lines]) -> None:
-        """As `append`."""
-        lines = b"".join([each.json for each in batches])
-        if not lines:
+        if not entries:
             return
-        array = b"[%s]" % lines[:-1].replace(b"\n", b",")
+        array = b"[%s]" % b"".join([lines.json for lines in encode_all(entries)])[:-1].replace(b"\n", b",")
         with self._named("written"), self._lock:
             self._connection.execute(_APPEND, (array.decode(),))
 

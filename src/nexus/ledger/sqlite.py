@@ -10,7 +10,7 @@ from pathlib import Path
 
 from nexus.core.clock import SystemClock
 from nexus.core.receipt import LedgerEntry
-from nexus.ledger.lines import Lines, decode_all, encode_all, joined
+from nexus.ledger.lines import LINES_AT_ONCE, Lines, decode_all, encode_all
 from nexus.ledger.store import LedgerError
 
 _PAGE = 1000
@@ -33,7 +33,9 @@ CREATE TABLE IF NOT EXISTS receipts (
 _APPEND = "INSERT INTO receipts (trace_id, timestamp, receipt) VALUES {rows} ON CONFLICT DO NOTHING"
 # Each execution gives up the interpreter's lock and asks for it again, which holds up a thread that serves
 # requests. So a statement inserts many rows; more than these at once take memory, and no less time.
-_CHUNKS = tuple((size, _APPEND.format(rows=", ".join(["(?, ?, ?)"] * size))) for size in (250, 50, 10, 1))
+_CHUNKS = tuple(
+    (size, _APPEND.format(rows=", ".join(["(?, ?, ?)"] * size))) for size in (LINES_AT_ONCE, 50, 10, 1)
+)
 # The newest ones, turned round into the order of writing; a limit of -1 means all.
 _READ = """
 SELECT receipt FROM (SELECT seq, receipt FROM receipts ORDER BY seq DESC LIMIT ?) ORDER BY seq
@@ -80,22 +82,25 @@ class SqliteLedger:
 
     def append(self, entries: Sequence[LedgerEntry]) -> None:
         """Store all of them in one transaction."""
-        self.append_lines(list(encode_all(entries)))
-
-    def append_lines(self, batches: Sequence[Lines]) -> None:
-        """As `append`."""
-        values = _values(joined(batches))
-        if not values:
+        if not entries:
             return
-        end, begin, stored = len(values), 0, 0
         with self._named("written"), self._transaction():
-            for size, statement in _CHUNKS:
-                while begin + 3 * size <= end:
-                    rows = values[begin : begin + 3 * size]
-                    stored += self._connection.execute(statement, rows).rowcount
-                    begin += 3 * size
-            if 3 * stored != end:
+            stored = sum(self._insert(lines) for lines in encode_all(entries))
+            if stored != len(entries):
                 self._gapless_at = None  # one that was there already has taken a number all the same
+
+    def _insert(self, lines: Lines) -> int:
+        """Insert some receipts; how many were not there before."""
+        count, begin, stored = len(lines.trace_ids), 0, 0
+        values: list[str | float] = [""] * (3 * count)
+        values[0::3], values[1::3] = lines.trace_ids, lines.timestamps
+        values[2::3] = lines.json.decode().split("\n")[:-1]
+        for size, statement in _CHUNKS:
+            while begin + size <= count:
+                end = begin + size
+                stored += self._connection.execute(statement, values[3 * begin : 3 * end]).rowcount
+                begin = end
+        return stored
 
     def read(self, limit: int = 0) -> list[LedgerEntry]:
         """The newest `limit` receipts in the order written, all for 0 or less."""
@@ -189,14 +194,6 @@ class SqliteLedger:
         except (sqlite3.Error, OSError) as error:
             reason = getattr(error, "strerror", None) or error
             raise LedgerError(f"the ledger {self._path} can't be {deed}: {reason}") from error
-
-
-def _values(lines: Lines) -> list[str | float]:
-    """What the receipts fill the columns with, row after row."""
-    values: list[str | float] = [""] * (3 * len(lines))
-    values[0::3], values[1::3] = lines.trace_ids, lines.timestamps
-    values[2::3] = lines.json.decode().split("\n")[:-1]
-    return values
 
 
 def _make_file(path: Path) -> None:

@@ -5,7 +5,6 @@ from typing import Protocol
 
 from nexus.core.errors import NexusError
 from nexus.core.receipt import LedgerEntry
-from nexus.ledger.lines import Lines
 
 
 class LedgerError(NexusError):
@@ -27,10 +26,6 @@ class LedgerStore(Protocol):
         Raises:
             LedgerError: they could not be stored.
         """
-        ...
-
-    def append_lines(self, batches: Sequence[Lines]) -> None:
-        """As `append`, for receipts that were made into lines by `nexus.ledger.lines` before."""
         ...
 
     def read(self, limit: int = 0) -> list[LedgerEntry]:

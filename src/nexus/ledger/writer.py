@@ -10,7 +10,6 @@ from msgspec import Struct
 
 from nexus.core.clock import Clock
 from nexus.core.receipt import LedgerEntry
-from nexus.ledger.lines import Lines, encode_lines, joined
 from nexus.ledger.store import LedgerError, LedgerStore
 
 _LOG = logging.getLogger("nexus.ledger")
@@ -77,8 +76,7 @@ class LedgerWriter:
         self._capacity = capacity
         self._early = max(1, capacity // _EARLY_SHARE)
         self._warn = warn
-        self._waiting: deque[Lines] = deque()
-        self._pending = 0  # receipts in these
+        self._waiting: deque[LedgerEntry] = deque()
         self._nearly_full = asyncio.Event()
         self._flushing = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
@@ -90,39 +88,21 @@ class LedgerWriter:
         self._last_success = clock.monotonic()
 
     def offer(self, *entries: LedgerEntry) -> None:
-        """Take receipts; returns at once and never raises.
-
-        They are made into lines here: by the next flush the processor's caches have long forgotten them.
-        """
-        lines = self._made(entries)
-        if not lines:
-            return
-        before = self._pending
-        self._waiting.append(lines)
-        self._pending += len(lines)
-        if before < self._early <= self._pending:
+        """Take receipts; returns at once and never raises."""
+        waiting = self._waiting
+        before = len(waiting)
+        waiting.extend(entries)
+        if before < self._early <= len(waiting):
             self._nearly_full.set()
-        surplus = self._pending - self._capacity
-        if surplus > 0:
-            self._take_out(surplus)
-            self._dropped += surplus
-
-    def _made(self, entries: tuple[LedgerEntry, ...]) -> Lines:
-        """The lines of receipts, without those that can't be made into any."""
-        try:
-            return encode_lines(entries)
-        except Exception:  # noqa: BLE001 - a receipt of the wrong shape must cost neither others nor a request
-            if len(entries) > 1:
-                return joined([self._made((entry,)) for entry in entries])
-            _LOG.exception("a receipt could not be made into a line, and is lost")
-            self._dropped += len(entries)
-            return joined(())
+        while len(waiting) > self._capacity:
+            waiting.popleft()
+            self._dropped += 1
 
     def figures(self) -> LedgerFigures:
         """How it fares now."""
         behind = self._clock.monotonic() - self._last_success if self._last_error else 0.0
         return LedgerFigures(
-            self._written, self._pending, self._dropped, self._failed_flushes, self._last_error, behind
+            self._written, len(self._waiting), self._dropped, self._failed_flushes, self._last_error, behind
         )
 
     # --- in an event loop
@@ -150,7 +130,8 @@ class LedgerWriter:
             return await self._flush_in_thread()
 
     async def _flush_in_thread(self) -> bool:
-        batch, dropped = tuple(self._waiting), self._dropped
+        batch = list(self._waiting)
+        dropped = self._dropped
         writing = asyncio.ensure_future(asyncio.to_thread(self._write, batch))
         try:
             await asyncio.wait((writing,))
@@ -168,7 +149,7 @@ class LedgerWriter:
 
     async def _until_due(self) -> None:
         """Wait for the interval to pass, or for the buffer to fill up."""
-        if self._pending >= self._early and not self._last_error:
+        if len(self._waiting) >= self._early and not self._last_error:
             return  # that much came during the flush before
         self._nearly_full.clear()
         pauses = (
@@ -185,7 +166,7 @@ class LedgerWriter:
 
     def flush(self) -> bool:
         """Write what waits; blocks for the store. False if that failed and the receipts still wait."""
-        batch = tuple(self._waiting)
+        batch = list(self._waiting)
         return self._conclude(batch, self._dropped, self._write(batch))
 
     def close(self) -> None:
@@ -194,31 +175,24 @@ class LedgerWriter:
         self._close_store()
         self._give_up()
 
-    def _conclude(self, batch: tuple[Lines, ...], dropped: int, failure: "_Failure | None") -> bool:
+    def _conclude(self, batch: list[LedgerEntry], dropped: int, failure: "_Failure | None") -> bool:
         """Take a flush's receipts out of the buffer; `dropped` is the count from when it began."""
-        count = sum(map(len, batch))
-        # The buffer let go of these while they were being written.
-        gone = min(self._dropped - dropped, count)
         if failure is None or failure.is_stored:
-            self._dropped -= gone  # they are not lost
-            self._take_out(count - gone)
-            self._written += count
+            gone = min(self._dropped - dropped, len(batch))
+            # The buffer let go of these while they were being written: they are not lost.
+            self._dropped -= gone
+            self._take_out(len(batch) - gone)
+            self._written += len(batch)
         elif failure.is_hopeless:
-            self._take_out(count - gone)
-            self._dropped += count - gone
+            gone = min(self._dropped - dropped, len(batch))
+            self._take_out(len(batch) - gone)
+            self._dropped += len(batch) - gone
         self._book(failure)
         return failure is None
 
     def _take_out(self, count: int) -> None:
-        """Let go of the oldest `count` receipts."""
-        waiting = self._waiting
-        self._pending -= count
-        while count:
-            lines = waiting.popleft()
-            if len(lines) > count:
-                waiting.appendleft(lines.without(count))
-                return
-            count -= len(lines)
+        for _ in range(count):
+            self._waiting.popleft()
 
     def _book(self, failure: "_Failure | None") -> None:
         if failure is None:
@@ -233,24 +207,24 @@ class LedgerWriter:
         self._last_error = failure.reason
 
     def _give_up(self) -> None:
-        lost = self._pending
+        lost = len(self._waiting)
         if lost:
             self._dropped += lost
-            self._take_out(lost)
+            self._waiting.clear()
             self._warn(f"{lost} receipts could not be written and are lost: {self._last_error}")
 
     # --- the store; runs in another thread, so nothing below changes what is above
 
-    def _write(self, batch: tuple[Lines, ...]) -> "_Failure | None":
+    def _write(self, batch: list[LedgerEntry]) -> "_Failure | None":
         with self._store_lock:
             stored = False
             try:
                 if self._store is None:
                     self._store = self._open_store()
                 if batch:
-                    self._store.append_lines(batch)
+                    self._store.append(batch)
                     stored = True
-                self._prune(self._store, sum(map(len, batch)))
+                self._prune(self._store, len(batch))
             except LedgerError as error:
                 self._discard_store()
                 return _Failure(str(error), is_stored=stored)

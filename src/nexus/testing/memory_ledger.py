@@ -1,10 +1,9 @@
 """A ledger without a disk."""
 
 from collections.abc import Iterator, Sequence
-from itertools import chain
 
 from nexus.core.receipt import LedgerEntry
-from nexus.ledger.lines import Lines, decode_all, encode_lines
+from nexus.ledger.lines import decode_all, encode
 
 
 class MemoryLedger:
@@ -21,13 +20,9 @@ class MemoryLedger:
 
     def append(self, entries: Sequence[LedgerEntry]) -> None:
         """Keep those that are not there yet."""
-        self.append_lines([encode_lines(entries)])
-
-    def append_lines(self, batches: Sequence[Lines]) -> None:
-        """As `append`."""
         if self.failure is not None:
             raise self.failure
-        for line in chain.from_iterable(batches):
+        for line in map(encode, entries):
             self._lines.setdefault((line.trace_id, line.timestamp), line.json)
 
     def read(self, limit: int = 0) -> list[LedgerEntry]:

@@ -7,7 +7,7 @@ from functools import partial
 
 import pytest
 
-from nexus.ledger.lines import Lines
+from nexus.core.receipt import LedgerEntry
 from nexus.ledger.writer import LedgerWriter
 from nexus.testing import MemoryLedger
 from tests.unit.ledger.conftest import Shop
@@ -32,10 +32,10 @@ class SlowLedger(MemoryLedger):
         self.entered = threading.Event()
         self.go_on = threading.Event()
 
-    def append_lines(self, batches: Sequence[Lines]) -> None:
+    def append(self, entries: Sequence[LedgerEntry]) -> None:
         self.entered.set()
         assert self.go_on.wait(10)
-        super().append_lines(batches)
+        super().append(entries)
 
 
 async def in_the_middle(shop: Shop, writer: LedgerWriter, act: Callable[[], None]) -> bool:
