@@ -147,7 +147,7 @@ class OutcomeTracker(TrackerState):
             count_completions(self._book, counted, self._time())
             surplus = len(completed) - self._max_pending
             if surplus > 0:
-                crowded_out = self._expire(calls.take_oldest(max(surplus, self._crowd)))
+                crowded_out = self._expire(completed.take_oldest(max(surplus, self._crowd)))
         if crowded_out:
             self._emit(*crowded_out)
         for call in started:
@@ -336,11 +336,12 @@ class OutcomeTracker(TrackerState):
         return self._receipts.expire(calls, self._time())
 
     def _make_room(self) -> Sequence[LedgerEntry]:
-        oldest = self._calls.take_oldest(self._crowd)
+        # Those that have code to wait for go only where there are no others.
+        calls = self._calls
+        oldest = calls.completed.take_oldest(self._crowd) or calls.take_oldest(self._crowd)
         if oldest:
             return self._expire(oldest)
-        running = self._calls.running
-        del running[next(iter(running))]
+        del calls.running[next(iter(calls.running))]
         self._abandoned += 1
         return ()
 

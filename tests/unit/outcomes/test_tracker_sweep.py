@@ -332,6 +332,20 @@ def test_calls_that_wait_for_repository_checks_are_bounded(tracker):
     assert tracker.receipt(ids[0]).signal == "expired"
 
 
+def test_calls_that_wait_for_a_repository_make_room_only_where_there_are_no_others(clock):
+    """A little is taken at a time, but never from those while a plain one is left."""
+    tracker = OutcomeTracker(clock=clock, max_pending=200)
+    tracker.record_calls([ended_call(f"held-{number}", "m") for number in range(199)])
+    for number in range(199):
+        tracker.attach_suggestions(f"held-{number}", ["fingerprint"])
+    tracker.record_calls([ended_call("plain", "m")])
+    tracker.record_start("m", CODE, trace_id="new-1")
+    assert len(tracker.pending_suggestions()) == 199
+    assert not tracker.is_pending("plain")
+    tracker.record_start("m", CODE, trace_id="new-2")
+    assert len(tracker.pending_suggestions()) == 197
+
+
 def test_receipts_of_the_2000_calls_resolved_last_are_remembered(tracker):
     ids = [completed(tracker) for _ in range(5_000)]
     tracker.sweep_pending(0.0)
