@@ -1,7 +1,7 @@
 """A table by trace id that gives back what came first."""
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Protocol, TypeVar
 
 
@@ -16,7 +16,7 @@ _T = TypeVar("_T", bound=_Traced)
 
 
 class OldestFirst(dict[str, _T]):
-    """What belongs to trace ids, in the order in which it was put in. Taking out any of it takes no time.
+    """What belongs to trace ids, in the order in which `put` took it. Taking out any of it takes no time.
 
     A dict alone is slow at finding its oldest key: it passes all places of keys that were deleted before it,
     up to ten thousand, which is also what pushes everything else out of the processor's cache. Here what is
@@ -30,37 +30,27 @@ class OldestFirst(dict[str, _T]):
         self._order: deque[_T] = deque()
         self._spare = spare
 
-    def put(self, item: _T) -> None:
-        """Put in the newest."""
-        self[item.trace_id] = item
-        self.line_up((item,))
-
-    def line_up(self, items: Iterable[_T]) -> None:
-        """Give those a place in the order that were put in as into any dict, oldest first."""
+    def put(self, items: Iterable[_T]) -> None:
+        """Put in the newest, oldest first; none of their trace ids may be there already."""
         order = self._order
-        order.extend(items)
+        for item in items:
+            self[item.trace_id] = item
+            order.append(item)
         # Those that are gone keep their places until they come up, or until they are more than the others.
         if len(order) > 2 * len(self) + self._spare:
             self._order = deque(self.values())
 
-    def oldest(self) -> _T | None:
-        """The oldest, None where there is nothing."""
-        order = self._order
-        while order:
-            if self.get(order[0].trace_id) is order[0]:
-                return order[0]
-            order.popleft()
-        return None
-
-    def take_oldest(self, count: int | None) -> list[_T]:
-        """Take out the oldest, at most `count` of them (None: all)."""
+    def take_oldest(self, count: int | None, due: Callable[[_T], bool] | None = None) -> list[_T]:
+        """Take out the oldest, at most `count` (None: all) and none after the first that is not due."""
         order = self._order
         most = len(self) if count is None else count
         taken: list[_T] = []
         while order and len(taken) < most:
-            item = order.popleft()
-            key = item.trace_id
-            if self.get(key) is item:
-                del self[key]
+            item = order[0]
+            if self.get(item.trace_id) is item:
+                if due is not None and not due(item):
+                    break
+                del self[item.trace_id]
                 taken.append(item)
+            order.popleft()
         return taken

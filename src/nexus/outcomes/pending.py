@@ -1,7 +1,7 @@
 """The calls that are not resolved yet, and the receipts of those that are. No locks."""
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import islice, takewhile
 
 from nexus.core.receipt import LedgerEntry
@@ -49,19 +49,17 @@ class PendingCalls:
         """Take out calls that do not run any more, the oldest completed ones first; at most `count`."""
         taken = self.completed.take_oldest(count)
         rest = None if count is None else count - len(taken)
-        return [*taken, *_taken(self.held, list(islice(self.held.values(), rest)))]
+        return taken + _take_first(self.held, rest, _always)
 
     def take_due(self, before: float, held_before: float, limit: int | None) -> list[Call]:
         """Take out calls that ended at `before` or earlier, held ones at `held_before`; at most `limit`."""
-        completed = self.completed
-        taken: list[Call] = []
-        while limit is None or len(taken) < limit:
-            oldest = completed.oldest()
-            if oldest is None or not _ended_by(oldest, before):
-                break
-            taken += completed.take_oldest(1)
+        taken = self.completed.take_oldest(limit, lambda call: _ended_by(call, before))
         rest = None if limit is None else limit - len(taken)
-        return [*taken, *_taken(self.held, due(self.held, held_before, rest))]
+        return taken + _take_first(self.held, rest, lambda call: _ended_by(call, held_before))
+
+    def take_abandoned(self, before: float, limit: int | None) -> list[Call]:
+        """Take out calls that began at `before` or earlier and have not ended; at most `limit`."""
+        return _take_first(self.running, limit, lambda call: call.started_at <= before)
 
     def hold(self, trace_id: str, suggestions: Iterable[object]) -> bool:
         """Give a call suggestions to wait for; whether there is such a call."""
@@ -81,20 +79,19 @@ class PendingCalls:
 
 
 def _ended_by(call: Call, moment: float) -> bool:
-    """Whether it ended (or began, while it runs) at `moment` or earlier."""
-    return (call.started_at if call.completed_at is None else call.completed_at) <= moment
+    return call.completed_at is not None and call.completed_at <= moment
 
 
-def due(calls: dict[str, Call], before: float, limit: int | None) -> list[Call]:
-    """The first calls that ended (or began, while they run) at `before` or earlier; at most `limit`."""
-    return list(takewhile(lambda call: _ended_by(call, before), islice(calls.values(), limit)))
+def _always(_call: Call) -> bool:
+    return True
 
 
-def _taken(calls: dict[str, Call], some: list[Call]) -> list[Call]:
-    """Some of these calls, which are taken out."""
-    for call in some:
+def _take_first(calls: dict[str, Call], count: int | None, due: Callable[[Call], bool]) -> list[Call]:
+    """As `OldestFirst.take_oldest`, of calls of which few are taken out."""
+    taken = list(takewhile(due, islice(calls.values(), count)))
+    for call in taken:
         del calls[call.trace_id]
-    return some
+    return taken
 
 
 class Receipts:
@@ -115,14 +112,13 @@ class Receipts:
 
     def write(self, call: Call, resolution: Resolution, timestamp: float) -> LedgerEntry:
         """Make the receipt of a call; `timestamp` is Unix time."""
-        entry = self.recent[call.trace_id] = call.receipt(resolution, timestamp)
+        entry = call.receipt(resolution, timestamp)
         self._count(resolution, 1)
         self._keep([entry])
         return entry
 
     def expire(self, calls: Iterable[Call], timestamp: float) -> list[LedgerEntry]:
         """Make the receipts of calls on whose answer nobody said a word."""
-        recent = self.recent
         entries = []
         followed = empty = 0
         for call in calls:
@@ -133,8 +129,7 @@ class Receipts:
             elif not call.has_output:
                 resolution = _EXPIRED_EMPTY
                 empty += 1
-            entry = recent[call.trace_id] = call.receipt(resolution, timestamp)
-            entries.append(entry)
+            entries.append(call.receipt(resolution, timestamp))
         self._count(FOLLOWED_UP, followed)
         self._count(_EXPIRED_EMPTY, empty)
         self._count(_EXPIRED_OUTPUT, len(entries) - followed - empty)
@@ -149,7 +144,7 @@ class Receipts:
     def _keep(self, entries: list[LedgerEntry]) -> None:
         """Let go of what is too old, and hold the new ones until they are collected."""
         recent = self.recent
-        recent.line_up(entries)
+        recent.put(entries)
         recent.take_oldest(len(recent) - _RESOLVED_KEPT)
         if self._keeps:
             waiting = self._waiting

@@ -17,7 +17,6 @@ from nexus.outcomes.outcome import (
     SignalResult,
     infer_from_actions,
 )
-from nexus.outcomes.pending import due
 from nexus.outcomes.state import TrackerState
 
 ABANDONED_AFTER_SECONDS = 86_400.0
@@ -130,21 +129,20 @@ class OutcomeTracker(TrackerState):
             calls, receipts = self._calls, self._receipts.recent
             running, completed, held = calls.running, calls.completed, calls.held
             started: list[Call] = []
-            counted: list[Call] = []
+            new: dict[str, Call] = {}
             now = self._monotonic()
             for call in ended:
                 key = call.trace_id
                 if key in running:
                     started.append(call)
-                elif key not in completed and key not in held and key not in receipts:
+                elif not (key in completed or key in new or key in held or key in receipts):
                     _tidy(call)
                     call.completed_at = now
-                    completed[key] = call
-                    counted.append(call)
+                    new[key] = call
                     if self._cooldowns:
                         self._cooldowns.answered(call.model_id)
-            completed.line_up(counted)
-            count_completions(self._book, counted, self._time())
+            completed.put(new.values())
+            count_completions(self._book, new.values(), self._time())
             surplus = len(completed) - self._max_pending
             if surplus > 0:
                 crowded_out = self._expire(completed.take_oldest(max(surplus, self._crowd)))
@@ -160,7 +158,7 @@ class OutcomeTracker(TrackerState):
                 has_output=call.has_output,
                 details=call.details,
             )
-        return len(counted) + len(started)
+        return len(new) + len(started)
 
     def record_failure(
         self,
@@ -283,9 +281,7 @@ class OutcomeTracker(TrackerState):
         moment = self._monotonic() if now is None else now
         with self._lock:
             calls = self._calls
-            abandoned = due(calls.running, moment - ABANDONED_AFTER_SECONDS, limit)
-            for call in abandoned:
-                del calls.running[call.trace_id]
+            abandoned = calls.take_abandoned(moment - ABANDONED_AFTER_SECONDS, limit)
             self._abandoned += len(abandoned)
             rest = None if limit is None else limit - len(abandoned)
             expired = calls.take_due(moment - ttl_secs, moment - self._git_deadline, rest)
@@ -318,7 +314,7 @@ class OutcomeTracker(TrackerState):
         if call.suggestions:
             self._calls.held[call.trace_id] = call
         else:
-            self._calls.completed.put(call)
+            self._calls.completed.put((call,))
         return None
 
     def _judge(self, call: Call, resolution: Resolution) -> LedgerEntry:

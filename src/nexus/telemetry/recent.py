@@ -41,9 +41,8 @@ class RecentRequests:
         self._batches: deque[_Batch] = deque()
         self._count = 0
         self._pack_into = msgspec.msgpack.Encoder().encode_into
-        self._room = (
-            bytearray()
-        )  # used again and again: packing into a new place means growing it step by step
+        # Packed into again and again: a new place has to be grown step by step.
+        self._room = bytearray()
         self._unpack = msgspec.msgpack.Decoder(list[RequestOutcome]).decode
 
     def __len__(self) -> int:

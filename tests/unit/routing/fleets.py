@@ -1,6 +1,7 @@
 """Small fleets, requests and routers for the routing tests."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import count
 from random import Random
 from typing import Any
 
@@ -45,6 +46,22 @@ class FixedGate:
 
     def end_wait(self) -> None:
         raise AssertionError("routing ends no waits")
+
+
+class Observed:
+    """The stages that were reported, and the seconds that each took."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[int, float]] = []
+
+    def observe(self, stage: int, seconds: float) -> None:
+        self.calls.append((stage, seconds))
+
+
+def ticking() -> Callable[[], float]:
+    """A timer that goes on by a second at each reading."""
+    ticks = count()
+    return lambda: float(next(ticks))
 
 
 def figures(rate: float = 0.0, count: int = 100, ttft_ms: int = 0) -> QualityView:

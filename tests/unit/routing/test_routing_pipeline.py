@@ -1,7 +1,6 @@
 """The pipeline as a whole: the chain, the stages, the timings, the debug line."""
 
 import logging
-from itertools import count
 
 import pytest
 
@@ -9,23 +8,10 @@ from nexus.config.model import RoutingPolicy
 from nexus.core.backend import Zone
 from nexus.core.decision import RejectCause, Verdict
 from nexus.core.fleet import BackendStatus
-from tests.unit.routing.fleets import NOW, ask, decide, fleet, order, router, serve
+from tests.unit.routing.fleets import NOW, Observed, ask, decide, fleet, order, router, serve, ticking
 
 STAGES = ("analyzer", "privacy", "budget", "tier", "quality", "scheduler")
 DOWN = BackendStatus.UNHEALTHY
-
-
-class Observed:
-    def __init__(self) -> None:
-        self.calls: list[tuple[int, float]] = []
-
-    def observe(self, stage: int, seconds: float) -> None:
-        self.calls.append((stage, seconds))
-
-
-def ticking() -> object:
-    ticks = count()
-    return lambda: float(next(ticks))
 
 
 def test_the_stages_are_in_order() -> None:

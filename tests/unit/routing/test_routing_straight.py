@@ -11,12 +11,23 @@ from nexus.core.backend import BackendType, Zone
 from nexus.core.decision import Decision, Verdict
 from nexus.core.fleet import BackendStatus, BackendView, Price
 from nexus.routing.explanation import explain
-from tests.unit.routing.fleets import NOW, FixedGate, ask, decide, fleet, router, serve, weighed
+from tests.unit.routing.fleets import (
+    NOW,
+    FixedGate,
+    Observed,
+    ask,
+    decide,
+    fleet,
+    router,
+    serve,
+    ticking,
+    weighed,
+)
 
 STRATEGIES = ("expected_time", "smart", "round_robin", "priority_only", "random")
 
 
-def unlike_in_weight_only(decision: Decision) -> Decision:
+def without_weights(decision: Decision) -> Decision:
     """The decision without the weights of its candidates."""
     bare = tuple(replace(each, score=0.0, terms=()) for each in decision.candidates)
     return replace(decision, candidates=bare)
@@ -51,7 +62,7 @@ def test_what_comes_out_is_what_weighing_leads_to(strategy: str, restricted: boo
             made = router(strategy=strategy, fallbacks=fallbacks)
             found = made.decide(request, snapshot, NOW)
             long_way = made.decide(request, snapshot, NOW, preview=True)
-            assert unlike_in_weight_only(found) == unlike_in_weight_only(long_way), state
+            assert without_weights(found) == without_weights(long_way), state
             straight += found is made.decide(request, snapshot, NOW)
     assert (straight > 0) is not restricted
 
@@ -86,19 +97,8 @@ def test_nothing_is_left_out_where_a_stage_has_something_to_say(views: list[Back
     assert all(candidate.score > -math.inf for candidate in decision.candidates)
 
 
-class Seen:
-    """The stages that were reported."""
-
-    def __init__(self) -> None:
-        self.stages: list[tuple[int, float]] = []
-
-    def observe(self, stage: int, seconds: float) -> None:
-        self.stages.append((stage, seconds))
-
-
 def test_the_stage_is_reported_once_whichever_way_is_taken() -> None:
     for view in (serve("a"), serve("a", pending=1, limit=1)):
-        seen = Seen()
-        times = iter(range(100))
-        decide(fleet(view), observer=seen, timer=lambda times=times: float(next(times)))
-        assert seen.stages == [(5, 1.0)]
+        seen = Observed()
+        decide(fleet(view), observer=seen, timer=ticking())
+        assert seen.calls == [(5, 1.0)]
