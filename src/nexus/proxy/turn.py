@@ -23,6 +23,10 @@ Step = Callable[[], None]
 class Turn:
     """Collects the work of one turn of the loop, and does it when all that could be read has been read.
 
+    What was asked and answered while the writes of one turn were on their way waits until its books are
+    kept and the sockets were looked at once more: the more there is of one kind, the less each takes. What is
+    to be written at once (a piece of a stream) does not wait for that, and takes the others along.
+
     A step that raises is logged; the others are done all the same.
 
     Args:
@@ -30,7 +34,7 @@ class Turn:
         busy_poll: told of each turn that had work; None: the loop sleeps as soon as it has none.
     """
 
-    __slots__ = ("_answers", "_books", "_busy_poll", "_due", "_loop", "_requests", "_writes")
+    __slots__ = ("_answers", "_books", "_busy_poll", "_due", "_kept", "_loop", "_requests", "_writes")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, busy_poll: BusyPoll | None = None) -> None:
         self._loop = loop
@@ -40,17 +44,18 @@ class Turn:
         self._requests: list[Step] = []
         self._writes: list[Step] = []
         self._books: list[Step] = []
+        self._kept: list[Step] = []  # the books of the turn before, until they are kept
 
     def answered(self, step: Step) -> None:
         """Take an upstream's answer up with `step` once everything is read."""
         self._answers.append(step)
-        if not self._due:
+        if not self._due and not self._kept:
             self._schedule()
 
     def asked(self, step: Step) -> None:
         """Take a client's request up with `step`, after the answers."""
         self._requests.append(step)
-        if not self._due:
+        if not self._due and not self._kept:
             self._schedule()
 
     def write(self, step: Step) -> None:
@@ -76,16 +81,25 @@ class Turn:
         _do(requests)
         # From here on whatever is added is for the next time.
         self._due = False
-        if self._answers or self._requests:
-            self._schedule()
         writes, self._writes = self._writes, []
-        books, self._books = self._books, []
-        for step in books:
+        if self._books:
+            self._kept, self._books = self._books, []
             # Not at once: the loop sends what was written when it has called all that waits to be called now.
-            self._loop.call_soon(step)
+            self._loop.call_soon(self._keep)
+        else:
+            self._go_on()
         _do(writes)
         if self._busy_poll is not None:
             self._busy_poll.worked()
+
+    def _keep(self) -> None:
+        books, self._kept = self._kept, []
+        _do(books)
+        self._go_on()
+
+    def _go_on(self) -> None:
+        if (self._answers or self._requests) and not self._due:
+            self._schedule()
 
 
 def _do(steps: list[Step]) -> None:

@@ -105,3 +105,56 @@ def test_what_is_added_while_the_work_is_done_is_not_forgotten(first: str):
 
     uvloop.run(work())
     assert done == ["answered", "asked", "write", "then"]
+
+
+def test_what_comes_while_the_books_wait_is_taken_up_after_one_more_look_at_the_sockets():
+    """So that more of it is done at once: an answer that comes later still goes first."""
+    done = []
+
+    async def work() -> None:
+        turn = Turn(asyncio.get_running_loop())
+        turn.then(lambda: done.append("books"))
+        await _turns(1)
+        turn.asked(lambda: done.append("request"))
+        await _turns(1)
+        assert done == ["books"]
+        turn.answered(lambda: done.append("answer"))
+        await _turns(1)
+
+    uvloop.run(work())
+    assert done == ["books", "answer", "request"]
+
+
+def test_a_piece_of_a_stream_does_not_wait_for_that_and_takes_the_others_along():
+    done = []
+
+    async def work() -> None:
+        turn = Turn(asyncio.get_running_loop())
+        turn.then(lambda: done.append("books"))
+        await _turns(1)
+        turn.asked(lambda: done.append("request"))
+        turn.write(lambda: done.append("piece"))
+        await _turns(1)
+
+    uvloop.run(work())
+    assert done == ["books", "request", "piece"]
+
+
+def test_books_that_fail_hold_up_no_request(caplog: pytest.LogCaptureFixture):
+    done = []
+
+    def broken() -> None:
+        raise RuntimeError("no such thing")
+
+    async def work() -> None:
+        turn = Turn(asyncio.get_running_loop())
+        turn.then(broken)
+        turn.then(lambda: done.append("books"))
+        await _turns(1)
+        turn.asked(lambda: done.append("request"))
+        await _turns(2)
+
+    with caplog.at_level(logging.ERROR, "nexus.proxy"):
+        uvloop.run(work())
+    assert done == ["books", "request"]
+    assert [record.getMessage() for record in caplog.records] == ["going on with a request failed"]
