@@ -153,6 +153,9 @@ class _Client:
         else:
             self._tally.served(self._arrival, self._ttft)
 
+    def fault(self) -> None:
+        raise RuntimeError("the gateway failed on a request")
+
     def abort(self) -> None:
         self._lose()
 

@@ -238,6 +238,7 @@ class Gateway:
                 watch=self._watch,
                 recording=self._recording(),
                 listener=self.outcomes.conversations if self.outcomes is not None else None,
+                order=self._pool.turn,
             )
         )
 

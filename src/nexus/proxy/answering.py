@@ -1,5 +1,6 @@
 """The client's half of an exchange: how answers, refusals and broken streams are written, and how it ends."""
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -10,11 +11,13 @@ from nexus.core.request import Request, Surface
 from nexus.proxy import refusal
 from nexus.proxy.answer_head import own_lines, routed_lines
 from nexus.proxy.attempt import Attempt
+from nexus.proxy.calling import RunningCall
 from nexus.proxy.context import ProxyContext
 from nexus.proxy.downstream import ClientHeaders, Downstream
 from nexus.proxy.hedging import cancel_loser
 from nexus.proxy.owner import Tried
 
+_log = logging.getLogger("nexus.proxy")
 _CLIENT_ERROR = 400
 # Members of an enumeration are looked up slowly.
 _CHAT = Surface.CHAT
@@ -78,14 +81,19 @@ class Answering:
 
     # --- what attempts report
 
-    def encode(self, attempt: Tried) -> bytes:
-        """The complete upstream request of an attempt."""
+    def send(self, attempt: Tried) -> RunningCall | None:
+        """Send the request of an attempt upstream; None where the gateway itself failed to."""
         request, target = self.request, attempt.target
-        body = target.dialect.encode(request.surface, self._body, attempt.candidate.model, request.model)
         forwarded = self._client.forwarded
         if self.shared.forward_authorization and not target.has_own_key:
             forwarded += self._client.authorization
-        return target.origin.post(target.paths[request.surface], forwarded, body)
+        try:
+            body = target.dialect.encode(request.surface, self._body, attempt.candidate.model, request.model)
+            data = target.origin.post(target.paths[request.surface], forwarded, body)
+            return self.shared.pool.send(target.origin, data, attempt)
+        except Exception:  # noqa: BLE001  # reason: a fault of ours must not leave the client without an answer
+            self.fault()
+            return None
 
     def deliver(
         self,
@@ -134,6 +142,17 @@ class Answering:
         else:
             self._downstream.abort()
         self._finish(self._status, RequestResult.ERROR, outcome)
+
+    def fault(self) -> None:
+        """The gateway itself failed on the request: say so, in the log too, and call off what runs."""
+        _log.exception("answering %s failed", self._path, extra={"trace_id": self.request.trace_id})
+        attempts = self._attempt, self._rival
+        self._attempt = self._rival = None
+        self._ended(self)
+        self._downstream.fault()
+        for attempt in attempts:
+            if attempt is not None:
+                attempt.cancel()
 
     # --- what the client reports
 

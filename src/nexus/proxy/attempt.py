@@ -1,11 +1,14 @@
 """One try of one request on one backend: what comes back, whether it is an answer, and how it ended."""
 
+from functools import partial
+
 from nexus.core.decision import Candidate
 from nexus.core.fleet import Gate
 from nexus.core.outcome import AttemptOutcome, AttemptResult, FailureKind
 from nexus.proxy import admission
 from nexus.proxy.answer_text import AnswerText
 from nexus.proxy.calling import RunningCall
+from nexus.proxy.failing import FAULT_KINDS, timeout_text
 from nexus.proxy.headers import ResponseHead, header_value, retry_after_seconds
 from nexus.proxy.inspect import MAX_INSPECTED_BYTES, Finding, inspect_answer, upstream_error_text
 from nexus.proxy.owner import AttemptOwner
@@ -25,6 +28,7 @@ _FIRST_TOKEN_TIMEOUT = FailureKind.FIRST_TOKEN_TIMEOUT
 _IDLE_TIMEOUT = FailureKind.IDLE_TIMEOUT
 _NO_FAULT = StreamFault.NONE
 _NO_HEAD = ResponseHead(0, [])
+_UNREAD = Finding()
 
 
 class Attempt:
@@ -83,7 +87,7 @@ class Attempt:
         self.answer = AnswerText() if listener is not None and listener.listening else None
 
     def start(self) -> None:
-        """Send the request upstream."""
+        """Take its place at the backend, and send the request there with the others of this moment."""
         exchange = self.exchange
         request, shared = exchange.request, exchange.shared
         stream = request.needs.stream
@@ -98,7 +102,11 @@ class Attempt:
             live, self.candidate.model, needs.input_tokens, stream=stream, now=self.started_at
         )
         admission.begin(live)
-        self._call = shared.pool.send(self.target.origin, exchange.encode(self), self)
+        shared.order.send(self._send)
+
+    def _send(self) -> None:
+        if not self._recorded:  # the client may have left
+            self._call = self.exchange.send(self)
 
     # --- the upstream's side (CallHandler)
 
@@ -186,7 +194,7 @@ class Attempt:
             self._end_failed_status()
             return
         waited = self.exchange.shared.clock.monotonic() - self.started_at
-        self._fail(self.deadline_kind, _TIMEOUT_TEXT[self.deadline_kind].format(seconds=waited))
+        self._fail(self.deadline_kind, timeout_text(self.deadline_kind, waited))
 
     def pause(self) -> None:
         """The client reads too slowly: let the upstream wait, which is no silence of its own."""
@@ -227,15 +235,22 @@ class Attempt:
             self.exchange.end_stream(self._record(_SUCCESS))
             return
         body = b"".join((*self._body, rest)) if rest or len(self._body) != 1 else self._body[0]
-        arrived = self.exchange.shared.clock.monotonic()
+        shared = self.exchange.shared
+        arrived = shared.clock.monotonic()
+        finding = _UNREAD
         if self._head.status < _REDIRECT and not self._head.is_opaque:
-            finding: Finding = inspect_answer(self.exchange.request.surface, body, self.answer)
-            if finding.kind is not None:
-                self._fail(finding.kind, finding.message)
-                return
-            self._usage = finding.usage
-        outcome = self._record(_SUCCESS)
-        self.exchange.deliver(self, outcome, self._head.relayed, body, arrived)
+            finding = inspect_answer(self.exchange.request.surface, body, self.answer)
+        shared.order.deliver(partial(self._deliver, finding, body, arrived))
+
+    def _deliver(self, finding: Finding, body: bytes, arrived: float) -> None:
+        """Pass on what was found to be an answer."""
+        if self._recorded:
+            return  # another attempt's answer has gone before, or the client left
+        if finding.kind is not None:
+            self._fail(finding.kind, finding.message)
+            return
+        self._usage = finding.usage
+        self.exchange.deliver(self, self._record(_SUCCESS, now=arrived), self._head.relayed, body, arrived)
 
     def _end_failed_status(self) -> None:
         kind = self._failing or FailureKind.SERVER_ERROR
@@ -269,7 +284,7 @@ class Attempt:
             fault is StreamFault.MALFORMED or (fault is StreamFault.ERROR_EVENT and not monitor.started)
         ):
             self._flush()
-            self._fail(_FAULT_KIND[fault], monitor.fault_message)
+            self._fail(FAULT_KINDS[fault], monitor.fault_message)
 
     def _flush(self) -> None:
         monitor = self._monitor
@@ -293,7 +308,7 @@ class Attempt:
         if self._recorded:
             return
         if monitor.fault is not _NO_FAULT:
-            self._fail(_FAULT_KIND[monitor.fault], monitor.fault_message)
+            self._fail(FAULT_KINDS[monitor.fault], monitor.fault_message)
         elif not monitor.finished and not monitor.done:
             self._fail(FailureKind.CUT, "the stream ended without a finish reason or an end mark")
         elif not monitor.finished and not monitor.content_seen:
@@ -330,11 +345,12 @@ class Attempt:
         kind: FailureKind | None = None,
         message: str = "",
         retry_after: float | None = None,
+        now: float | None = None,
     ) -> AttemptOutcome:
         self._recorded = True
         self._call = None  # the two refer to each other, and garbage collection is slower than counting
         shared, request, view = self.exchange.shared, self.exchange.request, self.candidate.view
-        now, started = shared.clock.monotonic(), self.started_at
+        started, now = self.started_at, shared.clock.monotonic() if now is None else now
         first_byte, first_token = self._first_byte_at, self._first_token_at
         latency_ms = (now - started) * 1000.0
         admission.settle(view.live, self._gates, result, latency_ms)
@@ -382,15 +398,3 @@ class Attempt:
             self.deadline, self.deadline_kind = total, FailureKind.TOTAL_TIMEOUT
         else:
             self.deadline, self.deadline_kind = moment, kind
-
-
-_FAULT_KIND = {
-    StreamFault.MALFORMED: FailureKind.MALFORMED,
-    StreamFault.ERROR_EVENT: FailureKind.ERROR_BODY,
-}
-_TIMEOUT_TEXT = {
-    FailureKind.FIRST_TOKEN_TIMEOUT: "no answer within {seconds:.1f} s (timeouts.first_token_seconds)",
-    FailureKind.IDLE_TIMEOUT: "the answer fell silent; given up after {seconds:.1f} s in all "
-    "(timeouts.stream_idle_seconds)",
-    FailureKind.TOTAL_TIMEOUT: "not finished after {seconds:.1f} s (timeouts.total_seconds)",
-}

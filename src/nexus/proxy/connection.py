@@ -152,12 +152,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.call = call
         call.connection = self
         self.answered = False
-        self.pool.turn.write(self.flush)
-
-    def flush(self) -> None:
-        """Send the request of the call, unless it was given up within the same turn of the loop."""
-        if self.call is not None:
-            self.transport.write(self.call.data)
+        self.transport.write(call.data)
 
     def close(self) -> None:
         """Close without telling anyone."""
@@ -180,8 +175,7 @@ class UpstreamConnection(asyncio.Protocol):
         if self.call is not None and self.call.done:
             self.close()
         elif self.call is not None:
-            self.call.connection = self
-            self.flush()
+            self.send(self.call)
 
     def resume_writing(self) -> None:
         """What was written is on its way, so the upstream has taken the connection."""
@@ -356,6 +350,8 @@ class UpstreamConnection(asyncio.Protocol):
             self.connecting.cancel()
             self.connecting = None
             self.pool.count(self.origin, 1)
+            # From here on all that is written in a turn goes out at its end, one after the other.
+            self.transport.set_write_buffer_limits()
 
     def _drop_unasked(self) -> None:
         """End the connection; a call that had just got it, and is not sent yet, goes out on a fresh one."""

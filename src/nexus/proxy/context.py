@@ -17,6 +17,7 @@ from nexus.proxy.calling import Caller
 from nexus.proxy.recording import Landing, Recording
 from nexus.proxy.retry_budget import RetryBudget
 from nexus.proxy.target import Target
+from nexus.proxy.turn import Order
 from nexus.proxy.waiting_room import WaitingRoom
 
 Patience = Callable[[Candidate, Request], float]
@@ -111,6 +112,7 @@ class ProxyContext:
         watch: told of each attempt's start and first token.
         recording: told of each attempt's and each request's end.
         listener: told what was said in chats; None: nobody listens, and nothing is collected.
+        order: when steps of a request are done that others of the same moment take, too; None: at once.
     """
 
     def __init__(
@@ -129,8 +131,10 @@ class ProxyContext:
         watch: AttemptWatch,
         recording: Recording,
         listener: Listener | None = None,
+        order: Order | None = None,
     ) -> None:
         self.listener = listener
+        self.order = Order() if order is None else order
         self.fleet = fleet
         self.router = router
         self.pool = pool

@@ -24,8 +24,8 @@ class Upflow(Protocol):
 class Downstream(Protocol):
     """Where an answer is written. `headers` are complete header lines, each ended by CRLF, without framing.
 
-    The carrier adds `Content-Length` or chunked framing. After `reply`, `end` or `abort` nothing more is
-    written.
+    The carrier adds `Content-Length` or chunked framing. After `reply`, `end`, `fault` or `abort` nothing
+    more is written.
     """
 
     def reply(self, status: int, headers: bytes, body: bytes) -> None:
@@ -42,6 +42,10 @@ class Downstream(Protocol):
 
     def end(self, *, close: bool = False) -> None:
         """The body is complete; `close` ends the connection after it."""
+        ...
+
+    def fault(self) -> None:
+        """The gateway itself failed: an error, unless something was written already."""
         ...
 
     def abort(self) -> None:

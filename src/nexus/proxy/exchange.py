@@ -63,12 +63,15 @@ class Exchange(Answering):
         """Decide, and make the first attempt or refuse."""
         shared = self.shared
         shared.retries.requests += 1
-        decision = shared.router.decide(self.request, shared.fleet.snapshot, self.request.received_at)
-        self._decision: Decision = decision
-        if decision.verdict is _ROUTE:
-            self._try_next()
-        elif not self._wait_for(decision):
-            self._refuse_unrouted(decision)
+        try:
+            decision = shared.router.decide(self.request, shared.fleet.snapshot, self.request.received_at)
+            self._decision: Decision = decision
+            if decision.verdict is _ROUTE:
+                self._try_next()
+            elif not self._wait_for(decision):
+                self._refuse_unrouted(decision)
+        except Exception:  # noqa: BLE001  # reason: a fault of ours must not leave the client without an answer
+            self.fault()
 
     def _try_next(self) -> None:
         """Attempt the next candidate that admits one; go down the fallback chain when there is none left."""

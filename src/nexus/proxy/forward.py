@@ -19,12 +19,7 @@ class Forwarder:
         """Take a request on; its answer goes to `downstream`. Tell the exchange if the client leaves."""
         exchange = Exchange(self.context, request, client, downstream, body, path, self.active.discard)
         self.active.add(exchange)
-        try:
-            exchange.start()
-        except Exception:
-            # A fault of ours; whoever called answers the client. The exchange must not count as running.
-            self.active.discard(exchange)
-            raise
+        self.context.order.decide(exchange.start)
         return exchange
 
     def tick(self) -> None:

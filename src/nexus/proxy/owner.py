@@ -5,11 +5,12 @@ from typing import Protocol
 from nexus.core.decision import Candidate
 from nexus.core.outcome import AttemptOutcome
 from nexus.core.request import Request
+from nexus.proxy.calling import CallHandler, RunningCall
 from nexus.proxy.context import ProxyContext
 from nexus.proxy.target import Target
 
 
-class Tried(Protocol):
+class Tried(CallHandler, Protocol):
     """An attempt, as its owner sees it; `started_at` is monotonic."""
 
     candidate: Candidate
@@ -24,8 +25,8 @@ class AttemptOwner(Protocol):
     shared: ProxyContext
     total_deadline: float
 
-    def encode(self, attempt: Tried) -> bytes:
-        """The complete upstream request."""
+    def send(self, attempt: Tried) -> RunningCall | None:
+        """Send the request upstream; None where the gateway itself failed to."""
         ...
 
     def deliver(
@@ -53,6 +54,10 @@ class AttemptOwner(Protocol):
 
     def break_off(self, outcome: AttemptOutcome, *, explain: bool) -> None:
         """The answer broke after its first piece."""
+        ...
+
+    def fault(self) -> None:
+        """The gateway itself failed on the request; called while the exception is handled."""
         ...
 
     def attempt_failed(self, outcome: AttemptOutcome) -> None:

@@ -20,8 +20,29 @@ _log = logging.getLogger("nexus.proxy")
 Step = Callable[[], None]
 
 
-class Turn:
+def _at_once(step: Step) -> None:
+    step()
+
+
+class Order:
+    """When a request takes the steps that others of the same moment take, too; here each at once.
+
+    `deliver` takes the step that passes on a whole answer that was looked at, `decide` the one that chooses a
+    backend for a request that was read, `send` the one that sends an attempt that was decided on.
+    """
+
+    __slots__ = ("decide", "deliver", "send")
+
+    def __init__(self) -> None:
+        self.deliver: Callable[[Step], None] = _at_once
+        self.decide: Callable[[Step], None] = _at_once
+        self.send: Callable[[Step], None] = _at_once
+
+
+class Turn(Order):
     """Collects the work of one turn of the loop, and does it when all that could be read has been read.
+
+    Steps that follow from these wait for their like within the turn; outside of it they are done at once.
 
     What was asked and answered while the writes of one turn were on their way waits until its books are
     kept and the sockets were looked at once more: the more there is of one kind, the less each takes. What is
@@ -34,14 +55,30 @@ class Turn:
         busy_poll: told of each turn that had work; None: the loop sleeps as soon as it has none.
     """
 
-    __slots__ = ("_answers", "_books", "_busy_poll", "_due", "_kept", "_loop", "_requests", "_writes")
+    __slots__ = (
+        "_answers",
+        "_books",
+        "_busy_poll",
+        "_decisions",
+        "_deliveries",
+        "_due",
+        "_kept",
+        "_loop",
+        "_requests",
+        "_sendings",
+        "_writes",
+    )
 
     def __init__(self, loop: asyncio.AbstractEventLoop, busy_poll: BusyPoll | None = None) -> None:
         self._loop = loop
         self._busy_poll = busy_poll
+        super().__init__()
         self._due = False
         self._answers: list[Step] = []
+        self._deliveries: list[Step] = []
         self._requests: list[Step] = []
+        self._decisions: list[Step] = []
+        self._sendings: list[Step] = []
         self._writes: list[Step] = []
         self._books: list[Step] = []
         self._kept: list[Step] = []  # the books of the turn before, until they are kept
@@ -59,7 +96,7 @@ class Turn:
             self._schedule()
 
     def write(self, step: Step) -> None:
-        """Send what was written with `step`, after both."""
+        """Hand what was written to the socket with `step`, after all of these."""
         self._writes.append(step)
         if not self._due:
             self._schedule()
@@ -75,10 +112,20 @@ class Turn:
         self._loop.call_soon(self._work)
 
     def _work(self) -> None:
+        self.deliver, self.send = self._deliveries.append, self._sendings.append
         answers, self._answers = self._answers, []
         _do(answers)
+        self.deliver = _at_once
+        _do(self._deliveries)
+        self.decide = self._decisions.append
         requests, self._requests = self._requests, []
         _do(requests)
+        self.decide = _at_once
+        _do(self._decisions)
+        self.send = _at_once
+        _do(self._sendings)
+        for done in (self._deliveries, self._decisions, self._sendings):
+            done.clear()
         # From here on whatever is added is for the next time.
         self._due = False
         writes, self._writes = self._writes, []

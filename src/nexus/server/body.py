@@ -15,11 +15,13 @@ _MISSING = re.compile(r"missing required field `(?P<field>[^`]+)`")
 _IMAGE_PARTS = frozenset({"image_url", "input_image", "image"})
 
 
-class BodyError(Struct, frozen=True):
-    """What is wrong with a body, and with which of its fields (None: with all of it)."""
+class BodyError(Exception):
+    """What is wrong with a body or a hint, and with which field of the body (None: with all of it)."""
 
-    message: str
-    param: str | None = None
+    def __init__(self, message: str, param: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
 
 
 class RoutingFields(Struct, frozen=True, gc=False):
@@ -76,23 +78,27 @@ _decode_completion = msgspec.json.Decoder(CompletionBody).decode
 _decode_embedding = msgspec.json.Decoder(EmbeddingBody).decode
 
 
-def read_body(surface: Surface, body: bytes) -> RoutingFields | BodyError:
-    """The routing fields of a request body, or what is wrong with it."""
+def read_body(surface: Surface, body: bytes) -> RoutingFields:
+    """The routing fields of a request body.
+
+    Raises:
+        BodyError: there is something wrong with it.
+    """
     try:
         if not body.isascii():
             # The decoder skips over fields it doesn't know without looking at their text.
             body.decode("utf-8")
         fields = _READERS[surface](body)
     except UnicodeDecodeError as error:
-        return BodyError(f"The body is not valid UTF-8 (byte {error.start}).")
+        raise BodyError(f"The body is not valid UTF-8 (byte {error.start}).") from None
     except RecursionError:
-        return BodyError("The body is nested too deeply.")
+        raise BodyError("The body is nested too deeply.") from None
     except msgspec.ValidationError as error:
-        return _field_error(str(error))
+        raise _field_error(str(error)) from None
     except msgspec.DecodeError as error:
-        return BodyError(f"The body is not valid JSON: {error}.")
+        raise BodyError(f"The body is not valid JSON: {error}.") from None
     if not fields.model:
-        return BodyError("`model` is empty: name the model that should answer.", "model")
+        raise BodyError("`model` is empty: name the model that should answer.", "model")
     return fields
 
 

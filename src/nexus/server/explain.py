@@ -107,18 +107,19 @@ class ExplainSurface:
     async def preview(self, http: HttpRequest) -> Response:
         """The decision for a request body as for chat, completions or embeddings, without sending it."""
         body = await http.body()
-        request = make_request(
-            _surface(body),
-            read_hints(http.headers.raw),
-            body,
-            trace_id=http.scope["state"]["trace_id"],
-            received_at=self._clock.monotonic(),
-            client="",
-        )
-        if isinstance(request, BodyError):
-            raise ApiError(
-                400, "invalid_request_error", request.message, "invalid_request_error", param=request.param
+        try:
+            request = make_request(
+                _surface(body),
+                read_hints(http.headers.raw),
+                body,
+                trace_id=http.scope["state"]["trace_id"],
+                received_at=self._clock.monotonic(),
+                client="",
             )
+        except BodyError as error:
+            raise ApiError(
+                400, "invalid_request_error", error.message, "invalid_request_error", param=error.param
+            ) from None
         snapshot = self._fleet.snapshot
         decision = self._router.decide(request, snapshot, self._clock.monotonic(), preview=True)
         return json_response(explain(decision, request, snapshot))

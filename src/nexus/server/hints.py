@@ -97,16 +97,19 @@ def _read_own_header(hints: Hints, name: bytes, value: str) -> None:
             pass  # a header of a later version, or of somebody else's
 
 
-def wrong_hint(hints: Hints) -> BodyError | None:
-    """What is wrong with the hints, None if nothing is."""
+def check_hints(hints: Hints) -> None:
+    """Refuse what no hint may say.
+
+    Raises:
+        BodyError: one of them does.
+    """
     if hints.priority and hints.priority not in set(Priority):
-        return BodyError("The header X-Nexus-Priority must be high or normal.")
+        raise BodyError("The header X-Nexus-Priority must be high or normal.")
     if hints.task and hints.task not in set(Task):
-        return BodyError(f"The header X-Nexus-Task must be one of {', '.join(Task)}.")
+        raise BodyError(f"The header X-Nexus-Task must be one of {', '.join(Task)}.")
     if hints.privacy not in {"", "restricted", "open"}:
         # A typing error here would otherwise send private text to an open zone.
-        return BodyError("The header X-Nexus-Privacy must be restricted; it can only tighten.")
-    return None
+        raise BodyError("The header X-Nexus-Privacy must be restricted; it can only tighten.")
 
 
 def flexible(hints: Hints) -> bool | None:

@@ -109,6 +109,11 @@ class HttpConnection(RequestReader):
         keep = incoming is not None and incoming.keep_alive and not self._context.draining
         self._done(keep=keep and not close)
 
+    def fault(self) -> None:
+        """The gateway itself failed on the request: say so, unless an answer has begun."""
+        if not self._out:
+            self._context.refuse_for_fault(self)
+
     def abort(self) -> None:
         """Break the connection off, so that the client sees that the body is incomplete."""
         self.flush()
@@ -127,8 +132,8 @@ class HttpConnection(RequestReader):
             self._context.dispatch(self, incoming)
         except Exception:  # noqa: BLE001  # reason: a fault of ours must not leave the client without an answer
             _log.exception("answering %s failed", incoming.head.path.decode("latin-1"))
-            if self.incoming is incoming and not self._out:
-                self._context.refuse_for_fault(self)
+            if self.incoming is incoming:
+                self.fault()
 
     def serve_with(self, upflow: Upflow) -> None:
         """Whom to tell of a slow or vanished client, until the answer is complete."""

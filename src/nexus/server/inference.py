@@ -5,7 +5,7 @@ from nexus.proxy.downstream import ClientHeaders
 from nexus.proxy.forward import Forwarder
 from nexus.server.body import BodyError, read_body
 from nexus.server.edge import ClientConnection, EdgeContext, Incoming
-from nexus.server.hints import Hints, flexible, is_json, read_hints, wrong_hint
+from nexus.server.hints import Hints, check_hints, flexible, is_json, read_hints
 from nexus.server.prefixes import prefix_keys
 
 PATHS = {
@@ -59,16 +59,17 @@ class InferenceSurface:
             message = f"The content type is {shown!r}; send application/json."
             context.refuse(connection, 415, "unsupported_media_type", message)
             return
-        request = make_request(
-            self._surface,
-            hints,
-            incoming.body,
-            trace_id=context.trace_ids.next(),
-            received_at=incoming.received_at,
-            client=connection.client,
-        )
-        if isinstance(request, BodyError):
-            context.refuse(connection, 400, "invalid_request_error", request.message, param=request.param)
+        try:
+            request = make_request(
+                self._surface,
+                hints,
+                incoming.body,
+                trace_id=context.trace_ids.next(),
+                received_at=incoming.received_at,
+                client=connection.client,
+            )
+        except BodyError as error:
+            context.refuse(connection, 400, "invalid_request_error", error.message, param=error.param)
             return
         headers = hints.relayed
         if answer_lines:
@@ -89,12 +90,15 @@ class InferenceSurface:
 
 def make_request(
     surface: Surface, hints: Hints, body: bytes, *, trace_id: str, received_at: float, client: str
-) -> Request | BodyError:
-    """The request that headers and body describe, or what is wrong with them."""
-    wrong = wrong_hint(hints) if hints.has_own else None
-    fields = read_body(surface, body) if wrong is None else wrong
-    if isinstance(fields, BodyError):
-        return fields
+) -> Request:
+    """The request that headers and body describe.
+
+    Raises:
+        BodyError: something is wrong with one of them.
+    """
+    if hints.has_own:
+        check_hints(hints)
+    fields = read_body(surface, body)
     if not hints.has_own:
         # In the order of the record's fields: naming them would make this several times as slow.
         task = _DEFAULT_TASK[surface]

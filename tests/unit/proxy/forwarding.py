@@ -63,6 +63,9 @@ class Client:
     def end(self, *, close: bool = False) -> None:  # noqa: ARG002  # the interface
         self.over = True
 
+    def fault(self) -> None:
+        self.status, self.over = 500, True
+
     def abort(self) -> None:
         self.over = True
 
@@ -142,6 +145,7 @@ class Rig:
                 (self.attempts.extend,),
                 (lambda finished: self.requests.extend(outcome for outcome, _ in finished),),
             ),
+            order=self.pool.turn,
         )
 
     def ask(self, name: str = "t", *, stream: bool = False, high: bool = False, model: str = "m") -> Client:

@@ -3,6 +3,7 @@
 import pytest
 
 from nexus.core.outcome import AttemptResult, FailureKind, RequestResult
+from nexus.proxy.upstream import UpstreamPool
 from nexus.testing import Answer, Cut, ErrorBody, Hang, Reset, Status, Where
 from tests.unit.proxy.forwarding import Client, Rig, forwarding
 
@@ -214,3 +215,38 @@ async def test_a_test_that_works_and_one_that_fails():
         assert breaker.state == "half_open"
         await rig.served(rig.ask("2", model="only-a"))
         assert breaker.state == "open"
+
+
+def broken(*_: object, **__: object) -> None:
+    raise ValueError("a mistake of ours")
+
+
+class Broken:
+    decide = staticmethod(broken)
+
+
+async def test_a_fault_while_deciding_is_answered_and_leaves_nothing_behind(monkeypatch, caplog):
+    async with forwarding() as rig:
+        with monkeypatch.context() as patched:
+            patched.setattr(rig.forwarder.context, "router", Broken())
+            client = rig.ask()
+        assert (client.status, client.over, rig.forwarder.active) == (500, True, set())
+        assert [record.getMessage() for record in caplog.records] == ["answering /x failed"]
+        assert rig.attempts == []
+        again = rig.ask()
+        await rig.served(again)
+        assert again.status == 200
+
+
+async def test_a_fault_while_sending_ends_the_attempt_and_counts_for_nobody(monkeypatch, caplog):
+    """It is no failure of the backend; its place is free again."""
+    async with forwarding(limit=1) as rig:
+        with monkeypatch.context() as patched:
+            patched.setattr(UpstreamPool, "send", broken)
+            client = rig.ask()
+        assert (client.status, client.over, rig.forwarder.active) == (500, True, set())
+        assert "a mistake of ours" in caplog.text
+        assert ([each.result for each in rig.attempts], rig.pending()) == ([AttemptResult.CANCELLED], 0)
+        again = rig.ask()
+        await rig.served(again)
+        assert again.status == 200

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from functools import partial
 
 import pytest
 import uvloop
@@ -158,3 +159,47 @@ def test_books_that_fail_hold_up_no_request(caplog: pytest.LogCaptureFixture):
         uvloop.run(work())
     assert done == ["books", "request"]
     assert [record.getMessage() for record in caplog.records] == ["going on with a request failed"]
+
+
+def test_the_steps_of_several_requests_are_done_kind_by_kind():
+    """What a step leads to waits for its like, but never for the next turn."""
+    done = []
+
+    async def work() -> None:
+        turn = Turn(asyncio.get_running_loop())
+
+        def chain(name: str, did: str, *kinds: str) -> None:
+            done.append(did + name)
+            if kinds:
+                getattr(turn, kinds[0])(lambda: chain(name, *kinds))
+
+        for name in "12":
+            turn.asked(partial(chain, name, "asked", "decide", "send", "write"))
+            turn.answered(partial(chain, name, "answered", "deliver"))
+        await _turns(1)
+
+    uvloop.run(work())
+    assert " ".join(done) == (
+        "answered1 answered2 deliver1 deliver2 asked1 asked2 decide1 decide2 send1 send2 write1 write2"
+    )
+
+
+@pytest.mark.parametrize("kind", ["deliver", "decide", "send"])
+def test_a_step_whose_like_is_done_already_is_done_at_once(kind: str):
+    """Nothing is left lying: outside of a turn, and after its kind within one."""
+    done = []
+
+    async def work() -> None:
+        turn = Turn(asyncio.get_running_loop())
+
+        def late() -> None:
+            getattr(turn, kind)(lambda: done.append(kind))
+
+        late()
+        for before in (turn.deliver, turn.decide, turn.send, turn.write, turn.then):
+            turn.answered(partial(before, late))
+            turn.asked(partial(before, late))
+            await _turns(3)
+
+    uvloop.run(work())
+    assert done == [kind] * 11
