@@ -105,7 +105,7 @@ class Attempt:
         shared.order.send(self._send)
 
     def _send(self) -> None:
-        if not self._recorded:  # the client may have left
+        if not self._recorded:  # else the exchange has failed since
             self._call = self.exchange.send(self)
 
     # --- the upstream's side (CallHandler)
@@ -245,7 +245,7 @@ class Attempt:
     def _deliver(self, finding: Finding, body: bytes, arrived: float) -> None:
         """Pass on what was found to be an answer."""
         if self._recorded:
-            return  # another attempt's answer has gone before, or the client left
+            return  # the answer of the attempt beside it came in the same turn, and has gone before
         if finding.kind is not None:
             self._fail(finding.kind, finding.message)
             return

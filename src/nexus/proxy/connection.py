@@ -354,7 +354,7 @@ class UpstreamConnection(asyncio.Protocol):
             self.transport.set_write_buffer_limits()
 
     def _drop_unasked(self) -> None:
-        """End the connection; a call that had just got it, and is not sent yet, goes out on a fresh one."""
+        """End the connection; a call that had just got it goes out on a fresh one."""
         call = self.call
         self.pool.discard(self)
         self.close()

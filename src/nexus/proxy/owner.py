@@ -56,10 +56,6 @@ class AttemptOwner(Protocol):
         """The answer broke after its first piece."""
         ...
 
-    def fault(self) -> None:
-        """The gateway itself failed on the request; called while the exception is handled."""
-        ...
-
     def attempt_failed(self, outcome: AttemptOutcome) -> None:
         """The attempt ended before anything was passed on."""
         ...

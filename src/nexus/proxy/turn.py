@@ -42,7 +42,8 @@ class Order:
 class Turn(Order):
     """Collects the work of one turn of the loop, and does it when all that could be read has been read.
 
-    Steps that follow from these wait for their like within the turn; outside of it they are done at once.
+    What an answer or a request leads to (see `Order`) is done in the same turn, each kind together; outside
+    of a turn it is done at once.
 
     What was asked and answered while the writes of one turn were on their way waits until its books are
     kept and the sockets were looked at once more: the more there is of one kind, the less each takes. What is

@@ -250,3 +250,15 @@ async def test_a_fault_while_sending_ends_the_attempt_and_counts_for_nobody(monk
         again = rig.ask()
         await rig.served(again)
         assert again.status == 200
+
+
+async def test_of_several_requests_in_one_turn_each_is_decided_on_knowing_of_those_before():
+    """All are decided on before the first is sent; the places they take count at once."""
+    async with forwarding(3, limit=1) as rig:
+        clients: list[Client] = []
+        for name in ("first", "second", "third"):
+            rig.pool.turn.asked(lambda name=name: clients.append(rig.ask(name)))
+        await rig.until(lambda: len(clients) == 3)
+        await rig.served(*clients)
+        assert [rig.asked(upstream) for upstream in "abc"] == [["first"], ["second"], ["third"]]
+        assert [client.status for client in clients] == [200] * 3

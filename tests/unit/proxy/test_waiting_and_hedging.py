@@ -6,6 +6,7 @@ import pytest
 
 from nexus.core.fleet import BackendStatus
 from nexus.core.outcome import AttemptResult, RequestResult
+from nexus.proxy.headers import ResponseHead
 from nexus.testing import Answer, Hang, Status
 from tests.unit.proxy.forwarding import Rig, forwarding
 
@@ -206,6 +207,25 @@ async def test_a_second_attempt_answers_in_place_of_a_slow_one():
         results = [(each.backend_id, each.result.value) for each in rig.attempts]
         assert results == [("a", "cancelled"), ("b", "success")]
         assert rig.path.guard.share(["a"], rig.clock.monotonic()) == (1.0, 1), "the breaker was told"
+
+
+async def test_two_whole_answers_in_one_turn_are_one_answer_and_one_outcome_each():
+    """Both backends answer without streaming in one moment: the first goes out, the other is called off."""
+    async with forwarding(2) as rig:
+        await overdue(rig)
+        rig.upstreams["b"].always(Hang())
+        client = rig.ask(stream=True)
+        rig.pass_time(2.1)
+        for attempt in (client.exchange._rival, client.exchange._attempt):
+            assert attempt is not None
+            attempt.on_head(ResponseHead(200, []))
+            attempt.on_body(b'{"choices":[{"message":{"content":"yes"},"finish_reason":"stop"}]}')
+            rig.pool.turn.answered(attempt.on_end)
+        await rig.served(client)
+        assert (client.status, client.header("X-Nexus-Backend")) == (200, "b")
+        results = [(each.backend_id, each.result.value) for each in rig.attempts]
+        assert sorted(results) == [("a", "cancelled"), ("b", "success")]
+        assert (len(rig.requests), rig.pending()) == (1, 0)
 
 
 async def test_a_long_prompt_and_an_unknown_backend_have_more_time():
