@@ -1,5 +1,7 @@
 """Requests on their way: fallbacks, time limits, broken answers, slow and vanished clients."""
 
+from functools import partial
+
 import pytest
 
 from nexus.core.outcome import AttemptResult, FailureKind, RequestResult
@@ -256,8 +258,12 @@ async def test_of_several_requests_in_one_turn_each_is_decided_on_knowing_of_tho
     """All are decided on before the first is sent; the places they take count at once."""
     async with forwarding(3, limit=1) as rig:
         clients: list[Client] = []
+
+        def ask(name: str) -> None:
+            clients.append(rig.ask(name))
+
         for name in ("first", "second", "third"):
-            rig.pool.turn.asked(lambda name=name: clients.append(rig.ask(name)))
+            rig.pool.turn.asked(partial(ask, name))
         await rig.until(lambda: len(clients) == 3)
         await rig.served(*clients)
         assert [rig.asked(upstream) for upstream in "abc"] == [["first"], ["second"], ["third"]]

@@ -215,9 +215,13 @@ async def test_two_whole_answers_in_one_turn_are_one_answer_and_one_outcome_each
         await overdue(rig)
         rig.upstreams["b"].always(Hang())
         client = rig.ask(stream=True)
+        await rig.sent("a", 1)
         rig.pass_time(2.1)
+        await rig.sent("b", 1)
         for attempt in (client.exchange._rival, client.exchange._attempt):
             assert attempt is not None
+            assert attempt._call is not None
+            attempt._call.cancel()  # what comes is said by hand from here on, to have both in one turn
             attempt.on_head(ResponseHead(200, []))
             attempt.on_body(b'{"choices":[{"message":{"content":"yes"},"finish_reason":"stop"}]}')
             rig.pool.turn.answered(attempt.on_end)
