@@ -29,8 +29,13 @@ KEY := $(shell cat requirements/*.txt pyproject.toml | cksum | cut -d' ' -f1)
 RUN_STAMP := $(VENV)/.run-$(KEY)
 DEV_STAMP := $(VENV)/.dev-$(KEY)
 PIP := $(BIN)/python -m pip install --quiet
+# What is built from the sources as they are now: the wheel with the compiled modules, and its content.
+SOURCE_KEY := $(shell find src -name '*.py' -type f | LC_ALL=C sort | xargs cat setup.py pyproject.toml | cksum | cut -d' ' -f1)
+COMPILED := $(abspath $(VENV))/compiled-$(SOURCE_KEY)
+# Benches measure what users of the wheel have. `.venv/bin/python -m bench.proxies` measures the sources.
+BENCH := PYTHONPATH=$(COMPILED) $(BIN)/python
 
-.PHONY: help demo test test-faults unit check gates format-check lint types imports sizes reference format bench bench-paced bench-footprint bench-peers bench-reach bench-workers soak eval-signals eval-auto bench-routing bench-failover lock clean
+.PHONY: help demo wheel test test-faults test-compiled unit check gates format-check lint types imports sizes reference format bench bench-paced bench-footprint bench-peers bench-reach bench-workers soak eval-signals eval-auto bench-routing bench-failover lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 22
@@ -38,11 +43,18 @@ help:  ## this list
 demo: $(RUN_STAMP)  ## two real model servers, a failing one, the gateway and live traffic (ARGS: flags of `nexus demo`)
 	$(BIN)/nexus demo $(ARGS)
 
+wheel: $(COMPILED)  ## dist/*.whl with the hot modules compiled, for `pip install`; needs a C compiler and Python's headers
+	@ls dist/*.whl
+
 test: $(DEV_STAMP)  ## the whole test suite with line and branch coverage (ARGS: arguments of pytest)
 	$(BIN)/python -m pytest --cov=nexus $(ARGS)
 
 test-faults: $(DEV_STAMP)  ## the tests of docs/faults.md alone: everything that can go wrong, over real sockets
 	$(BIN)/python -m pytest $(FAULT_TESTS) $(ARGS)
+
+test-compiled: $(COMPILED)  ## the same, and the paths of answers, with the compiled modules
+	PYTHONPATH=$(COMPILED) $(BIN)/nexus --version | grep -q compiled
+	PYTHONPATH=$(COMPILED) $(BIN)/python -m pytest $(FAULT_TESTS) $(ARGS)
 
 unit: $(DEV_STAMP)  ## the unit tests alone, without coverage
 	$(LIMIT) $(BIN)/python -m pytest tests/unit $(ARGS)
@@ -75,8 +87,8 @@ format: $(DEV_STAMP)  ## format the code, mend what the linter can mend, write t
 	$(BIN)/ruff format .
 	@for tool in $(wildcard tools/gen_*.py); do echo "$$tool"; $(BIN)/python $$tool || exit 1; done
 
-bench: $(DEV_STAMP)  ## throughput, streaming and added latency beside peers (ARGS="--seconds 5 --only nexus,vllm-router")
-	$(BIN)/python -m bench.proxies $(ARGS)
+bench: $(COMPILED)  ## throughput, streaming and added latency beside peers (ARGS="--seconds 5 --only nexus,vllm-router")
+	$(BENCH) -m bench.proxies $(ARGS)
 
 eval-signals: $(DEV_STAMP)  ## measure the follow-up signals (ARGS="--data FILE --seeds 1,2,3 --json PATH")
 	$(BIN)/python -m bench.eval_signals $(ARGS)
@@ -84,20 +96,20 @@ eval-signals: $(DEV_STAMP)  ## measure the follow-up signals (ARGS="--data FILE 
 eval-auto: $(DEV_STAMP)  ## compare ways to choose a model (ARGS="--data FILE --seeds 1,2,3 --json PATH")
 	$(BIN)/python -m bench.eval_auto $(ARGS)
 
-bench-paced: $(DEV_STAMP)  ## a thousand streams at the pace of a model: added time to first token, lost bytes
-	$(BIN)/python -m bench.paced $(ARGS)
+bench-paced: $(COMPILED)  ## a thousand streams at the pace of a model: added time to first token, lost bytes
+	$(BENCH) -m bench.paced $(ARGS)
 
-bench-footprint: $(DEV_STAMP)  ## start-up time and memory
-	$(BIN)/python -m bench.footprint $(ARGS)
+bench-footprint: $(COMPILED)  ## start-up time and memory
+	$(BENCH) -m bench.footprint $(ARGS)
 
-bench-reach: $(DEV_STAMP)  ## every figure of docs/performance.md in one run, beside what it has to reach (20 minutes)
-	$(BIN)/python -m bench.reach $(ARGS)
+bench-reach: $(COMPILED)  ## every figure of docs/performance.md in one run, beside what it has to reach (20 minutes)
+	$(BENCH) -m bench.reach $(ARGS)
 
-bench-workers: $(DEV_STAMP)  ## rate and processor time per request with one worker and with several (ARGS="--workers 1,2,4")
-	$(BIN)/python -m bench.workers $(ARGS)
+bench-workers: $(COMPILED)  ## rate and processor time per request with one worker and with several (ARGS="--workers 1,2,4")
+	$(BENCH) -m bench.workers $(ARGS)
 
-soak: $(DEV_STAMP)  ## ten minutes of traffic and faults; fails if a request is lost or doubled (ARGS="--seconds 600")
-	$(BIN)/python -m bench.soak $(ARGS)
+soak: $(COMPILED)  ## ten minutes of traffic and faults; fails if a request is lost or doubled (ARGS="--seconds 600")
+	$(BENCH) -m bench.soak $(ARGS)
 
 bench-peers: $(DEV_STAMP)  ## install the peers that `make bench` compares with into bench/.peers
 	$(BIN)/python -m bench.peers
@@ -105,8 +117,8 @@ bench-peers: $(DEV_STAMP)  ## install the peers that `make bench` compares with 
 bench-routing: $(DEV_STAMP)  ## routing policies side by side in virtual time (ARGS="--seeds 1,2,3 --scenarios S1,S7 --json PATH")
 	$(BIN)/python -m bench.routing_sim $(ARGS)
 
-bench-failover: $(DEV_STAMP)  ## failing backends on real sockets, beside LiteLLM and vllm-router (ARGS="--scenarios S1,S10 --rate 10")
-	$(BIN)/python -m bench.failover $(ARGS)
+bench-failover: $(COMPILED)  ## failing backends on real sockets, beside LiteLLM and vllm-router (ARGS="--scenarios S1,S10 --rate 10")
+	$(BENCH) -m bench.failover $(ARGS)
 
 lock: $(DEV_STAMP)  ## resolve every requirement afresh and write requirements/lock.txt
 	$(BIN)/python tools/lock.py
@@ -130,3 +142,11 @@ $(RUN_STAMP):
 $(DEV_STAMP): $(RUN_STAMP)
 	@$(PIP) -r requirements/lock.txt
 	@rm -f $(VENV)/.dev-* && touch $@
+
+# pip unpacks the wheel where PYTHONPATH can name it, before the sources that are installed in place.
+$(COMPILED): | $(DEV_STAMP)
+	@echo "compiling; about a minute"
+	@rm -rf build dist $(VENV)/compiled-*
+	@NEXUS_COMPILE=1 $(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist . \
+	  || { echo "Not compiled: that needs a C compiler and Python's headers (Debian: gcc python3-dev)." >&2; exit 1; }
+	@$(PIP) --no-deps --target $@.part dist/*.whl && mv $@.part $@

@@ -9,6 +9,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from bench import peers
+from nexus import is_compiled
 
 ROOT = Path(__file__).resolve().parent.parent
 _STEAL = 7  # of the columns of /proc/stat; what comes after it counts guests, who are in the first already
@@ -31,6 +32,7 @@ def describe() -> Machine:
     versions = {
         name: peers.version(name) for name in (*peers.SYSTEM_PROGRAMS, *(p.name for p in peers.PEERS))
     }
+    versions["nexus"] = "compiled" if is_compiled() else "interpreted"
     for name in LIBRARIES:
         try:
             versions[name] = version(name)

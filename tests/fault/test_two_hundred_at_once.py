@@ -90,6 +90,8 @@ async def harass(victim: FaultyBackend, crowd: Crowd) -> None:
     victim.reset_all()  # whoever does not stream would wait for long
     await in_use(victim)
     victim.always(Status(429, retry_after=1))
+    victim.forget()
+    await victim.wait_until_async(lambda server: bool(server.posts), timeout=60)
     await crowd.more(A_PHASE)
     victim.always(Echo())
     await in_use(victim)

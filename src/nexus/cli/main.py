@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import click
 
-from nexus import __version__
+from nexus import __version__, is_compiled
 
 _VERBS = (
     "serve",
@@ -47,10 +47,24 @@ class VerbGroup(click.Group):
         return command
 
 
+def _show_version(ctx: click.Context, _param: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        click.echo(f"nexus {__version__}{' (compiled)' if is_compiled() else ''}")
+        ctx.exit()
+
+
 @click.group(
     cls=VerbGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
 )
-@click.version_option(__version__, "-V", "--version", message="nexus %(version)s")
+@click.option(
+    "-V",
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_show_version,
+    help="Show the version, and whether it is compiled, and exit.",
+)
 def nexus() -> None:
     """One OpenAI-compatible endpoint in front of every model you run.
 

@@ -125,6 +125,7 @@ class UpstreamConnection(asyncio.Protocol):
         "transport",
     )
 
+    __deletable__ = ("parser",)  # for who compiles this
     transport: asyncio.Transport
     # Only while the socket is open. It holds methods of this connection, and a cycle that is left to garbage
     # collection stays for hours.

@@ -147,4 +147,4 @@ class HourSketch:
             for old in [old for old in self._slices if old <= number - SLICES]:
                 closed.subtract(self._slices.pop(old))
         self._number = number
-        self._slice_end = (number + 1) * SLICE_SECONDS
+        self._slice_end = float((number + 1) * SLICE_SECONDS)

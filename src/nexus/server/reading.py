@@ -46,6 +46,7 @@ class RequestReader(asyncio.Protocol, ABC):
         "transport",
     )
 
+    __deletable__ = ("_parser",)  # for who compiles this
     transport: asyncio.Transport
 
     def __init__(self, context: EdgeContext) -> None:

@@ -1,0 +1,62 @@
+"""What `pyproject.toml` can't say: with NEXUS_COMPILE=1 the modules on the path of every request become C.
+
+mypyc, which comes with mypy, compiles them as they are. What is built without it, on a machine without a
+compiler for one, is the same program, only slower:
+`docs/decisions/0012-compiled-modules.md` says by how much.
+"""
+
+import os
+from pathlib import Path
+
+from setuptools import Extension, setup
+
+# Only modules whose classes take no keywords: mypyc would drop them, and records (`frozen=True`) be none.
+# Only whole families: a class that is compiled can't be the base of one that is not.
+COMPILED = (
+    "app/recorders",
+    "backends/health",
+    "outcomes/book",
+    "outcomes/cooldown",
+    "outcomes/tally",
+    "proxy/admission",
+    "proxy/answer_head",
+    "proxy/answer_text",
+    "proxy/answering",
+    "proxy/attempt",
+    "proxy/connection",
+    "proxy/exchange",
+    "proxy/fast_path",
+    "proxy/forward",
+    "proxy/headers",
+    "proxy/known_head",
+    "proxy/origin",
+    "proxy/recording",
+    "proxy/target",
+    "proxy/turn",
+    "proxy/upstream",
+    "quality/learner",
+    "quality/sketch",
+    "quality/store",
+    "resilience/breaker",
+    "routing/intent",
+    "routing/pipeline",
+    "routing/reconcilers/scheduler",
+    "server/http",
+    "server/inference",
+    "server/reading",
+    "server/trace",
+    "telemetry/counters",
+    "telemetry/histogram",
+)
+
+
+def _extensions() -> list[Extension]:
+    if os.environ.get("NEXUS_COMPILE") != "1":
+        return []
+    from mypyc.build import mypycify  # noqa: PLC0415 - only who compiles needs it
+
+    paths = [str(Path("src/nexus") / f"{name}.py") for name in COMPILED]
+    return mypycify(paths, opt_level="3", debug_level="0")
+
+
+setup(ext_modules=_extensions())
