@@ -12,9 +12,9 @@ from nexus.ledger.jsonl import append_ledger_entries, prune_ledger, read_ledger
 from nexus.ledger.open import open_ledger
 from nexus.ledger.store import LedgerError, LedgerStore
 from nexus.outcomes.call import Call, CallDetails, PendingCall
+from nexus.outcomes.figures import TrackerFigures
 from nexus.outcomes.outcome import CodeOutcome, InferredKind, InferredOutcome, SignalResult
 from nexus.outcomes.profile import ModelProfile, TaskStats
-from nexus.outcomes.state import TrackerFigures
 from nexus.outcomes.tracker import OutcomeTracker
 
 if TYPE_CHECKING:

@@ -2,26 +2,13 @@
 
 from collections.abc import Iterable
 
-from msgspec import Struct
-
 from nexus.core.clock import Clock
 from nexus.core.receipt import LedgerEntry
 from nexus.outcomes.call import FOLLOWED_UP, PendingCall
 from nexus.outcomes.cooldown import Cooldowns
+from nexus.outcomes.figures import TrackerFigures
 from nexus.outcomes.keeper import ProfileKeeper
 from nexus.outcomes.pending import PendingCalls, Receipts
-
-
-class TrackerFigures(Struct, frozen=True):
-    """How many calls are pending, were given up as abandoned, and how many receipts found no room.
-
-    `resolutions` counts the calls by the signal that resolved them and its word: success, failure, unknown.
-    """
-
-    pending: int
-    abandoned: int
-    dropped_receipts: int
-    resolutions: dict[tuple[str, str], int]
 
 
 class TrackerState(ProfileKeeper):

@@ -9,8 +9,9 @@ from nexus.proxy import admission
 from nexus.proxy.answer_text import AnswerText
 from nexus.proxy.calling import RunningCall
 from nexus.proxy.failing import FAULT_KINDS, timeout_text
+from nexus.proxy.finding import UNREAD, Finding
 from nexus.proxy.headers import ResponseHead, header_value, retry_after_seconds
-from nexus.proxy.inspect import MAX_INSPECTED_BYTES, Finding, inspect_answer, upstream_error_text
+from nexus.proxy.inspect import MAX_INSPECTED_BYTES, inspect_answer, upstream_error_text
 from nexus.proxy.owner import AttemptOwner
 from nexus.proxy.sse import SseMonitor, StreamFault, Usage
 from nexus.proxy.status import THROTTLED, failure_of
@@ -28,7 +29,6 @@ _FIRST_TOKEN_TIMEOUT = FailureKind.FIRST_TOKEN_TIMEOUT
 _IDLE_TIMEOUT = FailureKind.IDLE_TIMEOUT
 _NO_FAULT = StreamFault.NONE
 _NO_HEAD = ResponseHead(0, [])
-_UNREAD = Finding()
 
 
 class Attempt:
@@ -237,7 +237,7 @@ class Attempt:
         body = b"".join((*self._body, rest)) if rest or len(self._body) != 1 else self._body[0]
         shared = self.exchange.shared
         arrived = shared.clock.monotonic()
-        finding = _UNREAD
+        finding = UNREAD
         if self._head.status < _REDIRECT and not self._head.is_opaque:
             finding = inspect_answer(self.exchange.request.surface, body, self.answer)
         shared.order.deliver(partial(self._deliver, finding, body, arrived))

@@ -1,52 +1,19 @@
 """Looks at a whole (non-streaming) answer before it is let through: is it an answer at all? No I/O."""
 
-from typing import Any
-
 import msgspec
-from msgspec import Struct
 
 from nexus.core.outcome import FailureKind
 from nexus.core.request import Surface
 from nexus.proxy.answer_text import AnswerText
-from nexus.proxy.sse import Usage, error_text
+from nexus.proxy.finding import AnswerChoice, Finding, WholeAnswer
+from nexus.proxy.sse import error_text
 
 MAX_INSPECTED_BYTES = 1024 * 1024
 """Larger answers are relayed as they arrive, without a look inside: embeddings run to many megabytes."""
 
-
-class _Message(Struct, gc=False):
-    content: Any = None
-    tool_calls: Any = None
-    reasoning_content: Any = None
-    reasoning: Any = None
-    function_call: Any = None
-    refusal: Any = None
-    audio: Any = None
-
-
-class _Choice(Struct, gc=False):
-    message: _Message | None = None
-    text: Any = None
-    finish_reason: Any = None
-
-
-class _Answer(Struct, gc=False):
-    choices: list[_Choice] | None = None
-    data: list[msgspec.Raw] | None = None
-    usage: Usage | None = None
-    error: Any = None
-
-
-class Finding(Struct, frozen=True, gc=False):
-    """What a whole answer turned out to be. `kind` None means it is good."""
-
-    kind: FailureKind | None = None
-    message: str = ""
-    usage: Usage | None = None
-
-
+_MAX_TEXT = 256
 _EMBEDDING = Surface.EMBEDDING  # members of an enumeration are looked up slowly
-_decode_answer = msgspec.json.Decoder(_Answer).decode
+_decode_answer = msgspec.json.Decoder(WholeAnswer).decode
 
 
 def inspect_answer(surface: Surface, body: bytes, answer_text: AnswerText | None = None) -> Finding:
@@ -84,14 +51,11 @@ def upstream_error_text(body: bytes) -> str:
     return text if len(text) <= _MAX_TEXT else text[: _MAX_TEXT - 1] + "…"
 
 
-_MAX_TEXT = 256
-
-
 def _empty(what: str) -> Finding:
     return Finding(FailureKind.EMPTY, f"the answer has {what}")
 
 
-def _has_substance(choice: _Choice) -> bool:
+def _has_substance(choice: AnswerChoice) -> bool:
     message = choice.message
     return bool(
         choice.finish_reason is not None

@@ -13,8 +13,8 @@ from nexus.core.errors import ErrorBody
 from nexus.outcomes.code.wire import GivenVerdicts, ShownSuggestions
 from nexus.outcomes.shown import ShownProfiles
 from nexus.routing.explanation import Explanation
-from nexus.server.body import ChatBody, CompletionBody, EmbeddingBody
 from nexus.server.explain import ShownRequest
+from nexus.server.fields import ChatBody, CompletionBody, EmbeddingBody
 from nexus.server.health import Alive, Readiness
 from nexus.server.models import ModelEntry, ModelList
 from nexus.server.outcomes import GivenOutcome, GivenOutcomes, ShownResults

@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import msgspec
-from msgspec import Struct
 
 from nexus.core.clock import Clock
 from nexus.core.decision import Finished
 from nexus.core.log_fields import encodable, printable
 from nexus.core.outcome import RequestOutcome
+from nexus.telemetry.request_line import RequestLine
 from nexus.telemetry.sink import LogSink
 
 LOGGER = "nexus.request"
@@ -24,36 +24,6 @@ _CAPACITY = 65536
 _SERVER_ERROR = 500
 _NAME_LENGTH = 256
 _TIME_OF_DAY = slice(11, 23)
-
-
-class RequestLine(Struct, frozen=True, gc=False):
-    """One line of the log. Times are in milliseconds; null stands for what there was not.
-
-    `model` is the name asked for, `model_served` and `backend` are those that answered, and the tokens are
-    theirs. `cost_usd` is that of all attempts whose price is known. `ttft_ms` is of streams only.
-    """
-
-    timestamp: str
-    level: str
-    service: str
-    message: str
-    trace_id: str
-    method: str
-    path: str
-    status: int
-    model: str | None
-    model_served: str | None
-    backend: str | None
-    route_reason: str | None
-    attempts: int
-    stream: bool
-    latency_ms: float | None
-    ttft_ms: float | None
-    overhead_ms: float | None
-    input_tokens: int | None
-    output_tokens: int | None
-    cost_usd: float | None
-    client: str | None
 
 
 class RequestLog:

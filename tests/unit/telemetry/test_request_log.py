@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from nexus.core.outcome import AttemptResult, FailureKind, RequestResult
-from nexus.telemetry.request_log import RequestLine, RequestLog
+from nexus.telemetry.request_line import RequestLine
+from nexus.telemetry.request_log import RequestLog
 from nexus.telemetry.sink import LogSink
 from nexus.testing import ManualClock
 from tests.unit.telemetry.records import NEW_YEAR_2025, ask, attempt, ended
