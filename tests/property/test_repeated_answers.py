@@ -141,6 +141,7 @@ def conversations(draw: st.DrawFn) -> list[list[bytes]]:
     return rounds
 
 
+@pytest.mark.interpreted
 @given(rounds=conversations())
 def test_a_repeated_answer_is_never_read_otherwise_than_by_the_parser(rounds: list[list[bytes]]):
     """Each call is told the same, whether heads are remembered or not."""

@@ -96,6 +96,20 @@ class BackendCounters:
         self.failures[name] = self.failures.get(name, 0) + 1
 
 
+TABLES = (
+    "backends",
+    "codes",
+    "duration",
+    "models",
+    "overhead",
+    "recompute",
+    "statuses",
+    "waited_seconds",
+    "waits",
+)
+"""What a `TrafficCounters` is made of."""
+
+
 class TrafficCounters:
     """Counts attempts by backend, and client requests by status, surface and end.
 
@@ -104,17 +118,7 @@ class TrafficCounters:
     `waits` counts the requests that have waited in the queue, for `waited_seconds` in all.
     """
 
-    __slots__ = (
-        "backends",
-        "codes",
-        "duration",
-        "models",
-        "overhead",
-        "recompute",
-        "statuses",
-        "waited_seconds",
-        "waits",
-    )
+    __slots__ = TABLES
 
     def __init__(self) -> None:
         self.backends: dict[str, BackendCounters] = {}

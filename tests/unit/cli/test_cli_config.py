@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 import pytest
 
-from nexus import __version__
+from nexus import __version__, is_compiled
 from nexus.cli.main import main, nexus
 from nexus.config.catalogue import all_settings
 from nexus.config.load import LoadedConfig
@@ -19,6 +19,7 @@ from nexus.core.errors import NexusError
 
 ROOT = Path(__file__).resolve().parents[3]
 BAD = "[server]\nport = -1\nworker = 2\n"
+VERSION_LINE = f"nexus {__version__}{' (compiled)' if is_compiled() else ''}\n"
 
 
 def test_init_writes_a_file_that_check_accepts_and_that_changes_nothing(run):
@@ -194,7 +195,7 @@ def test_the_help_of_serve_lists_every_setting_under_its_section(run):
 
 
 def test_the_version_is_printed(run):
-    assert run("--version") == (0, f"nexus {__version__}\n", "")
+    assert run("--version") == (0, VERSION_LINE, "")
 
 
 def test_the_version_loads_neither_the_configuration_model_nor_tables():
@@ -203,7 +204,7 @@ def test_the_version_loads_neither_the_configuration_model_nor_tables():
         "sys.exit(bool({'pydantic', 'rich', 'msgspec', 'nexus.config.model'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
-    assert (done.returncode, done.stdout) == (0, f"nexus {__version__}\n")
+    assert (done.returncode, done.stdout) == (0, VERSION_LINE)
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

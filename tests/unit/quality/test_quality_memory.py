@@ -3,6 +3,8 @@
 import sys
 from array import array
 
+import pytest
+
 from nexus.quality import QualityConfig, QualityMetricsStore
 from nexus.testing import ManualClock
 
@@ -46,6 +48,7 @@ def test_busy_days_cost_no_more_than_quiet_ones():
     assert sizes[1] < 25_000
 
 
+@pytest.mark.interpreted
 def test_durations_of_every_length_stay_under_the_bound():
     """What is kept of them grows with their spread, up to 50 kB."""
     clock = ManualClock()

@@ -154,6 +154,7 @@ def test_include_warns_but_not_for_every_request(caplog: pytest.LogCaptureFixtur
     assert len(caplog.records) == 2
 
 
+@pytest.mark.interpreted
 def test_the_memory_of_warnings_is_bounded() -> None:
     made = router()
     models = " ".join(f"m{n}" for n in range(1030))

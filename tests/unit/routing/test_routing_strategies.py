@@ -142,6 +142,7 @@ def test_a_new_snapshot_brings_new_figures() -> None:
     assert made.decide(ask(), fleet(serve("a", priority=50), rival), NOW).candidates[0].score == 750.0
 
 
+@pytest.mark.interpreted
 def test_what_is_kept_per_model_is_bounded() -> None:
     models = " ".join(f"m{n}" for n in range(4100))
     snapshot = fleet(serve("a", models))

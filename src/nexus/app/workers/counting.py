@@ -4,7 +4,7 @@ from collections.abc import Callable, Container, Sequence
 from typing import TypeVar
 
 from nexus.app.workers.news import BackendCounts, Counts, HistogramNews
-from nexus.telemetry.counters import BackendCounters, TrafficCounters
+from nexus.telemetry.counters import TABLES, BackendCounters, TrafficCounters
 from nexus.telemetry.histogram import Histogram, StageTimes
 
 NUMBERS = (
@@ -73,7 +73,7 @@ class CountsBook:
             part = _difference(counters, TrafficCounters(), times, StageTimes())
             if part is not None:
                 add_counts(fresh, shown_stages, part)
-        for name in TrafficCounters.__slots__:
+        for name in TABLES:
             setattr(shown, name, getattr(fresh, name))
 
 

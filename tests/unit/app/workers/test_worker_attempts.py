@@ -23,6 +23,8 @@ from nexus.testing import ManualClock
 
 IDS = ("a", "b", "c")
 
+pytestmark = pytest.mark.interpreted  # its health monitor is a subclass that writes down what it is told
+
 
 class Worker:
     """The parts of a worker that attempts touch."""
