@@ -60,8 +60,10 @@ COMPILED = (
 def _extensions() -> list[Extension]:
     if os.environ.get("NEXUS_COMPILE") != "1":
         return []
-    from mypyc.build import mypycify  # noqa: PLC0415 - only who compiles needs it
-
+    try:
+        from mypyc.build import mypycify  # noqa: PLC0415 - only who compiles needs it
+    except ModuleNotFoundError:
+        raise SystemExit("NEXUS_COMPILE=1 needs mypy beside setuptools: `make wheel` sees to that") from None
     paths = [str(Path("src/nexus") / f"{name}.py") for name in COMPILED]
     return mypycify(paths, opt_level="3", debug_level="0")
 
