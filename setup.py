@@ -36,6 +36,7 @@ COMPILED = (
     "proxy/known_head",
     "proxy/origin",
     "proxy/recording",
+    "proxy/sse",
     "proxy/target",
     "proxy/turn",
     "proxy/upstream",

@@ -6,14 +6,14 @@ from nexus.core.decision import Candidate
 from nexus.core.fleet import Gate
 from nexus.core.outcome import AttemptOutcome, AttemptResult, FailureKind
 from nexus.proxy import admission
+from nexus.proxy.answer_fields import UNREAD, Finding, Usage
 from nexus.proxy.answer_text import AnswerText
 from nexus.proxy.calling import RunningCall
 from nexus.proxy.failing import FAULT_KINDS, timeout_text
-from nexus.proxy.finding import UNREAD, Finding
 from nexus.proxy.headers import ResponseHead, header_value, retry_after_seconds
 from nexus.proxy.inspect import MAX_INSPECTED_BYTES, inspect_answer, upstream_error_text
 from nexus.proxy.owner import AttemptOwner
-from nexus.proxy.sse import SseMonitor, StreamFault, Usage
+from nexus.proxy.sse import SseMonitor, StreamFault
 from nexus.proxy.status import THROTTLED, failure_of
 from nexus.proxy.target import Target
 

@@ -4,8 +4,8 @@ import msgspec
 
 from nexus.core.outcome import FailureKind
 from nexus.core.request import Surface
+from nexus.proxy.answer_fields import AnswerChoice, Finding, WholeAnswer
 from nexus.proxy.answer_text import AnswerText
-from nexus.proxy.finding import AnswerChoice, Finding, WholeAnswer
 from nexus.proxy.sse import error_text
 
 MAX_INSPECTED_BYTES = 1024 * 1024

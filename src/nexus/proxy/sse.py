@@ -7,11 +7,10 @@ HTML standard (section 9.2.6): lines end in LF, CRLF or CR, and a blank line end
 
 import re
 from enum import IntEnum
-from typing import Any
 
 import msgspec
-from msgspec import Struct
 
+from nexus.proxy.answer_fields import Delta, StreamChoice, StreamChunk, Usage
 from nexus.proxy.answer_text import AnswerText
 
 _EVENT_END = re.compile(rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)")
@@ -22,37 +21,7 @@ _CR, _LF = b"\r\n"
 _DONE = b"[DONE]"
 MAX_EVENT_BYTES = 16 * 1024 * 1024
 
-
-class Usage(Struct, frozen=True, gc=False):
-    """Token counts as the upstream reports them."""
-
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-
-
-class _Delta(Struct, gc=False):
-    content: Any = None
-    reasoning_content: Any = None
-    reasoning: Any = None
-    tool_calls: Any = None
-    function_call: Any = None
-    refusal: Any = None
-
-
-class _StreamChoice(Struct, gc=False):
-    index: int = 0
-    delta: _Delta | None = None
-    text: Any = None
-    finish_reason: Any = None
-
-
-class _Chunk(Struct, gc=False):
-    choices: list[_StreamChoice] | None = None
-    usage: Usage | None = None
-    error: Any = None
-
-
-_decode_chunk = msgspec.json.Decoder(_Chunk).decode
+_decode_chunk = msgspec.json.Decoder(StreamChunk).decode
 
 
 class StreamFault(IntEnum):
@@ -199,7 +168,7 @@ class SseMonitor:
             self._take_in(choice)
         return self.started or self._starts(chunk) or self._wait_on(payload)
 
-    def _starts(self, chunk: _Chunk) -> bool:
+    def _starts(self, chunk: StreamChunk) -> bool:
         """Whether the answer begins with this event: not with one that has no choices, or only says a role.
 
         Only the first event without content is taken for such a one: what comes in a form of its own must not
@@ -211,7 +180,7 @@ class SseMonitor:
             self._opened = True
         return self.started
 
-    def _take_in(self, choice: _StreamChoice) -> None:
+    def _take_in(self, choice: StreamChoice) -> None:
         if choice.finish_reason is not None:
             self.finished = True
         delta = choice.delta
@@ -258,7 +227,7 @@ def error_text(error: object) -> str:
     return str(error)
 
 
-def _has_more(delta: _Delta) -> bool:
+def _has_more(delta: Delta) -> bool:
     """Whether it says something that is no plain text."""
     return bool(
         delta.tool_calls or delta.reasoning_content or delta.reasoning or delta.function_call or delta.refusal

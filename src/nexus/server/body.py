@@ -117,12 +117,17 @@ def _longest_tokens(value: str | list[Any]) -> int:
 
 
 def _text_tokens(value: Any) -> int:
-    """Estimated tokens of a prompt: text, a list of texts, or tokens already."""
+    """Estimated tokens of a prompt: text, tokens already, or a list of such prompts."""
+    return sum(map(_piece_tokens, value)) if isinstance(value, list) else _piece_tokens(value)
+
+
+def _piece_tokens(value: Any) -> int:
+    # No deeper: what nests further is no prompt, and a client must not say how deep a call goes.
     if isinstance(value, str):
         return len(value) // _BYTES_PER_TOKEN + 1
     if isinstance(value, list):
-        return sum(1 if isinstance(each, int) else _text_tokens(each) for each in value)
-    return 0
+        return len(value)
+    return 1 if isinstance(value, int) else 0
 
 
 _READERS = {Surface.CHAT: _chat, Surface.COMPLETION: _completion, Surface.EMBEDDING: _embedding}

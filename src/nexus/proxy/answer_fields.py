@@ -1,4 +1,4 @@
-"""A whole answer, as far as it is looked at, and what it turned out to be."""
+"""The fields of answers, whole and streamed, as far as they are looked at, and what a look has found."""
 
 from typing import Any
 
@@ -6,7 +6,41 @@ import msgspec
 from msgspec import Struct
 
 from nexus.core.outcome import FailureKind
-from nexus.proxy.sse import Usage
+
+
+class Usage(Struct, frozen=True, gc=False):
+    """Token counts as the upstream reports them."""
+
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+
+
+class Delta(Struct, gc=False):
+    """What an event adds to a message."""
+
+    content: Any = None
+    reasoning_content: Any = None
+    reasoning: Any = None
+    tool_calls: Any = None
+    function_call: Any = None
+    refusal: Any = None
+
+
+class StreamChoice(Struct, gc=False):
+    """What an event says of one of the answers."""
+
+    index: int = 0
+    delta: Delta | None = None
+    text: Any = None
+    finish_reason: Any = None
+
+
+class StreamChunk(Struct, gc=False):
+    """One event of a stream."""
+
+    choices: list[StreamChoice] | None = None
+    usage: Usage | None = None
+    error: Any = None
 
 
 class AnswerMessage(Struct, gc=False):
