@@ -36,7 +36,6 @@ COMPILED = (
     "proxy/known_head",
     "proxy/origin",
     "proxy/recording",
-    "proxy/sse",
     "proxy/target",
     "proxy/turn",
     "proxy/upstream",
