@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from typing import Final
 
 from nexus.backends.health import HealthMonitor
 from nexus.backends.registry import StatusChange
@@ -13,9 +14,9 @@ from nexus.quality import QualityMetricsStore
 from nexus.routing.affinity import PrefixAffinity
 from nexus.state.spend import SpendStore
 
-_CLIENT_ERROR = 400
-_SUCCESS = AttemptResult.SUCCESS  # members of an enumeration are looked up slowly
-_log = logging.getLogger("nexus.app")
+_CLIENT_ERROR: Final = 400
+_SUCCESS: Final = AttemptResult.SUCCESS  # members of an enumeration are looked up slowly
+_log: Final = logging.getLogger("nexus.app")
 
 
 def record_quality(store: QualityMetricsStore) -> AttemptRecorder:

@@ -1,11 +1,12 @@
 """Models that asked to be left alone: for how long, and how a rate limit is told from a failure."""
 
 from collections.abc import Callable
+from typing import Final
 
 from nexus.outcomes.outcome import finite
 
-TOO_MANY_REQUESTS = 429
-_CODES = frozenset(
+TOO_MANY_REQUESTS: Final = 429
+_CODES: Final = frozenset(
     {
         "rate_limit_exceeded",
         "rate_limit_error",
@@ -16,8 +17,8 @@ _CODES = frozenset(
         "throttlingexception",
     }
 )
-FIRST_SECONDS = 5.0
-LONGEST_SECONDS = 300.0
+FIRST_SECONDS: Final = 5.0
+LONGEST_SECONDS: Final = 300.0
 
 
 def is_rate_limit(status: int | None, code: str | None) -> bool:

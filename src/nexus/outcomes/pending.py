@@ -3,17 +3,18 @@
 from collections import deque
 from collections.abc import Callable, Iterable
 from itertools import islice, takewhile
+from typing import Final
 
 from nexus.core.receipt import LedgerEntry
 from nexus.outcomes.call import FOLLOWED_UP, Call, PendingCall
 from nexus.outcomes.oldest_first import OldestFirst
 from nexus.outcomes.outcome import Resolution
 
-LEDGER_CAPACITY = 5_000
-_RESOLVED_KEPT = 2_000
-_WORDS = {True: "success", False: "failure", None: "unknown"}
-_EXPIRED_OUTPUT = Resolution("expired", success=True)
-_EXPIRED_EMPTY = Resolution("expired")
+LEDGER_CAPACITY: Final = 5_000
+_RESOLVED_KEPT: Final = 2_000
+_WORDS: Final = {True: "success", False: "failure", None: "unknown"}
+_EXPIRED_OUTPUT: Final = Resolution("expired", success=True)
+_EXPIRED_EMPTY: Final = Resolution("expired")
 
 
 class PendingCalls:

@@ -7,12 +7,13 @@ file's updates first and these after them.
 """
 
 from collections.abc import Iterable
+from typing import Final
 
 from nexus.core.request import Task
 from nexus.outcomes.profile import PRIOR_QUALITY, ModelProfile, TaskStats
 
-EMA_KEEP = 0.8
-EMA_TAKE = 0.2
+EMA_KEEP: Final = 0.8
+EMA_TAKE: Final = 0.2
 
 
 class Tally:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 from nexus.core.clock import Clock
 from nexus.core.receipt import LedgerEntry, ReceiptReceiver
@@ -19,14 +20,14 @@ from nexus.outcomes.outcome import (
 )
 from nexus.outcomes.state import TrackerState
 
-ABANDONED_AFTER_SECONDS = 86_400.0
-FAILURE_FACTOR = 0.8
-RATE_LIMIT_FACTOR = 0.1
-_MAX_PENDING = 10_000
-_MAX_HELD = 5_000
-_MOST_CROWDED_OUT = 64
-_FOREVER = float("inf")
-_IGNORED = Resolution("git", CodeOutcome.IGNORED.success, CodeOutcome.IGNORED.quality)
+ABANDONED_AFTER_SECONDS: Final = 86_400.0
+FAILURE_FACTOR: Final = 0.8
+RATE_LIMIT_FACTOR: Final = 0.1
+_MAX_PENDING: Final = 10_000
+_MAX_HELD: Final = 5_000
+_MOST_CROWDED_OUT: Final = 64
+_FOREVER: Final = float("inf")
+_IGNORED: Final = Resolution("git", CodeOutcome.IGNORED.success, CodeOutcome.IGNORED.quality)
 
 
 class OutcomeTracker(TrackerState):

@@ -1,17 +1,17 @@
 """Breakers and gates around an attempt: reserve before it, settle after it."""
 
-from typing import TypeGuard
+from typing import Final, TypeGuard
 
 from nexus.core.decision import Candidate
 from nexus.core.fleet import BackendLive, Gate
 from nexus.core.outcome import AttemptResult
 
-_LATENCY_WEIGHT = 0.2
-_NO_GATES: tuple[Gate, ...] = ()
-_FIRST_THROTTLE_SECONDS = 1.0
-_MAX_THROTTLE_SECONDS = 60.0
+_LATENCY_WEIGHT: Final = 0.2
+_NO_GATES: Final[tuple[Gate, ...]] = ()
+_FIRST_THROTTLE_SECONDS: Final = 1.0
+_MAX_THROTTLE_SECONDS: Final = 60.0
 # Members of an enumeration are looked up slowly.
-_SUCCESS = AttemptResult.SUCCESS
+_SUCCESS: Final = AttemptResult.SUCCESS
 
 
 def admit(candidate: Candidate) -> tuple[Gate, ...] | None:

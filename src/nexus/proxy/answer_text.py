@@ -1,10 +1,10 @@
 """What an answer says, collected as it passes, for whoever reads conversations; gone once it is read."""
 
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from nexus.core.request import Request
 
-MAX_ANSWER_CHARS = 262_144
+MAX_ANSWER_CHARS: Final = 262_144
 
 
 class AnswerText:

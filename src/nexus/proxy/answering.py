@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from nexus.core.decision import Decision
 from nexus.core.errors import ErrorReply
@@ -17,11 +17,11 @@ from nexus.proxy.downstream import ClientHeaders, Downstream
 from nexus.proxy.hedging import cancel_loser
 from nexus.proxy.owner import Tried
 
-_log = logging.getLogger("nexus.proxy")
-_CLIENT_ERROR = 400
+_log: Final = logging.getLogger("nexus.proxy")
+_CLIENT_ERROR: Final = 400
 # Members of an enumeration are looked up slowly.
-_CHAT = Surface.CHAT
-_SUCCESS = RequestResult.SUCCESS
+_CHAT: Final = Surface.CHAT
+_SUCCESS: Final = RequestResult.SUCCESS
 
 
 class Answering:

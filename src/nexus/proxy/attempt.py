@@ -1,6 +1,7 @@
 """One try of one request on one backend: what comes back, whether it is an answer, and how it ended."""
 
 from functools import partial
+from typing import Final
 
 from nexus.core.decision import Candidate
 from nexus.core.fleet import Gate
@@ -17,18 +18,18 @@ from nexus.proxy.sse import SseMonitor, StreamFault
 from nexus.proxy.status import THROTTLED, failure_of
 from nexus.proxy.target import Target
 
-_OK = 200
-_REDIRECT = 300
-_MAX_ERROR_BODY = 64 * 1024
-_ERROR_BODY_SECONDS = 2.0
+_OK: Final = 200
+_REDIRECT: Final = 300
+_MAX_ERROR_BODY: Final = 64 * 1024
+_ERROR_BODY_SECONDS: Final = 2.0
 # A whole answer has no first token to wait for: its first byte comes when all of it has been generated.
-_WHOLE_ANSWER_FACTOR = 5.0
+_WHOLE_ANSWER_FACTOR: Final = 5.0
 # Members of an enumeration are looked up slowly.
-_SUCCESS = AttemptResult.SUCCESS
-_FIRST_TOKEN_TIMEOUT = FailureKind.FIRST_TOKEN_TIMEOUT
-_IDLE_TIMEOUT = FailureKind.IDLE_TIMEOUT
-_NO_FAULT = StreamFault.NONE
-_NO_HEAD = ResponseHead(0, [])
+_SUCCESS: Final = AttemptResult.SUCCESS
+_FIRST_TOKEN_TIMEOUT: Final = FailureKind.FIRST_TOKEN_TIMEOUT
+_IDLE_TIMEOUT: Final = FailureKind.IDLE_TIMEOUT
+_NO_FAULT: Final = StreamFault.NONE
+_NO_HEAD: Final = ResponseHead(0, [])
 
 
 class Attempt:
@@ -280,9 +281,7 @@ class Attempt:
             self._first_token_at = shared.clock.monotonic()
             shared.watch.first_token(self._flight, self._first_token_at)
         fault = monitor.fault
-        if fault is not _NO_FAULT and (
-            fault is StreamFault.MALFORMED or (fault is StreamFault.ERROR_EVENT and not monitor.started)
-        ):
+        if fault is not _NO_FAULT and (fault is StreamFault.MALFORMED or not monitor.started):
             self._flush()
             self._fail(FAULT_KINDS[fault], monitor.fault_message)
 

@@ -5,7 +5,7 @@ The head of an answer that repeats the one before it is not parsed again.
 
 import asyncio
 import errno
-from typing import Protocol, cast
+from typing import Final, Protocol, cast
 
 import httptools
 
@@ -17,11 +17,11 @@ from nexus.proxy.opening import Opener, no_connection, too_slow
 from nexus.proxy.origin import Origin
 from nexus.proxy.turn import Turn
 
-_FIRST_FINAL = 200
-_PLAIN = 200
-_MAX_HEAD_BYTES = 65536
-_TAKEN_AND_LOST = frozenset({errno.ECONNRESET, errno.EPIPE})
-_FRAMING = frozenset({b"content-length", b"transfer-encoding"})
+_FIRST_FINAL: Final = 200
+_PLAIN: Final = 200
+_MAX_HEAD_BYTES: Final = 65536
+_TAKEN_AND_LOST: Final = frozenset({errno.ECONNRESET, errno.EPIPE})
+_FRAMING: Final = frozenset({b"content-length", b"transfer-encoding"})
 
 
 class Home(Protocol):

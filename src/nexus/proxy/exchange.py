@@ -1,6 +1,7 @@
 """One client request from its decision to its answer: attempts in order, failover before the first byte."""
 
 from collections.abc import Callable
+from typing import Final
 
 from msgspec.structs import replace
 
@@ -17,9 +18,9 @@ from nexus.proxy.downstream import ClientHeaders, Downstream
 from nexus.proxy.hedging import LEAST_PATIENCE, beside, note_billing
 from nexus.proxy.wait import Pause, Wait, get_in_line, short_wait
 
-_CLIENT_CLOSED = 499
-_ROUTE = Verdict.ROUTE  # members of an enumeration are looked up slowly
-_FOREVER = float("inf")
+_CLIENT_CLOSED: Final = 499
+_ROUTE: Final = Verdict.ROUTE  # members of an enumeration are looked up slowly
+_FOREVER: Final = float("inf")
 
 
 class Exchange(Answering):

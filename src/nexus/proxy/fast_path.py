@@ -14,7 +14,7 @@ one follows its own rules (growing waits, single test calls).
 import logging
 import random
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 from nexus.core.backend import Backend
 from nexus.core.clock import Clock
@@ -23,8 +23,8 @@ from nexus.quality.guard import EjectionGuard, GuardRules, Peer
 from nexus.resilience.breaker import CircuitBreaker
 from nexus.resilience.breaker_config import BreakerState, CircuitBreakerConfig
 
-_log = logging.getLogger("nexus.quality.recovery")
-_SPARED_LOG_SECONDS = 30.0
+_log: Final = logging.getLogger("nexus.quality.recovery")
+_SPARED_LOG_SECONDS: Final = 30.0
 
 BreakerListener = Callable[[str, BreakerState, BreakerState], object]
 

@@ -3,10 +3,11 @@
 import math
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
+from typing import Final
 
-_LONGEST_RETRY_AFTER = 86_400.0
+_LONGEST_RETRY_AFTER: Final = 86_400.0
 # What an upstream says about its own connection or its own browser clients is not the gateway's to repeat.
-_NOT_RELAYED = frozenset(
+_NOT_RELAYED: Final = frozenset(
     {
         b"connection",
         b"keep-alive",

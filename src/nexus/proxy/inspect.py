@@ -1,5 +1,7 @@
 """Looks at a whole (non-streaming) answer before it is let through: is it an answer at all? No I/O."""
 
+from typing import Final
+
 import msgspec
 
 from nexus.core.outcome import FailureKind
@@ -8,12 +10,12 @@ from nexus.proxy.answer_fields import AnswerChoice, Finding, WholeAnswer
 from nexus.proxy.answer_text import AnswerText
 from nexus.proxy.sse import error_text
 
-MAX_INSPECTED_BYTES = 1024 * 1024
+MAX_INSPECTED_BYTES: Final = 1024 * 1024
 """Larger answers are relayed as they arrive, without a look inside: embeddings run to many megabytes."""
 
-_MAX_TEXT = 256
-_EMBEDDING = Surface.EMBEDDING  # members of an enumeration are looked up slowly
-_decode_answer = msgspec.json.Decoder(WholeAnswer).decode
+_MAX_TEXT: Final = 256
+_EMBEDDING: Final = Surface.EMBEDDING  # members of an enumeration are looked up slowly
+_decode_answer: Final = msgspec.json.Decoder(WholeAnswer).decode
 
 
 def inspect_answer(surface: Surface, body: bytes, answer_text: AnswerText | None = None) -> Finding:

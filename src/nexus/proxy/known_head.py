@@ -5,13 +5,13 @@ within a second, only `Content-Length` differs. What the parser made of the firs
 """
 
 import re
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 Head = TypeVar("Head")
 
-_END = b"\r\n\r\n"
-_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)(?=\r\n)", re.IGNORECASE)
-_MOST_DIGITS = 9
+_END: Final = b"\r\n\r\n"
+_LENGTH: Final = re.compile(rb"\r\ncontent-length: *(\d+)(?=\r\n)", re.IGNORECASE)
+_MOST_DIGITS: Final = 9
 
 
 class KnownHead(Generic[Head]):

@@ -2,15 +2,15 @@
 
 import socket
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from nexus import __version__
 from nexus.proxy.headers import ResponseHead
 from nexus.proxy.known_head import KnownHead
 
-_DEFAULT_PORTS = {"http": 80, "https": 443}
-_USER_AGENT = f"User-Agent: nexus/{__version__}\r\n"
+_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+_USER_AGENT: Final = f"User-Agent: nexus/{__version__}\r\n"
 
 Address = tuple[socket.AddressFamily, tuple[Any, ...]]
 """A family of addresses, and a socket address of it."""

@@ -2,13 +2,13 @@
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from nexus.core.decision import Decision, Finished
 from nexus.core.learned import Flight
 from nexus.core.outcome import AttemptOutcome, RequestOutcome
 
-_log = logging.getLogger("nexus.proxy")
+_log: Final = logging.getLogger("nexus.proxy")
 
 AttemptRecorder = Callable[[Sequence[AttemptOutcome]], None]
 RequestRecorder = Callable[[Sequence[Finished]], None]

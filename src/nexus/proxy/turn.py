@@ -11,11 +11,11 @@ import contextlib
 import logging
 from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from nexus.proxy.busy_poll import BusyPoll
 
-_log = logging.getLogger("nexus.proxy")
+_log: Final = logging.getLogger("nexus.proxy")
 
 Step = Callable[[], None]
 

@@ -9,6 +9,7 @@ import ssl
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
+from typing import Final
 
 from nexus.core.clock import Clock
 from nexus.proxy.calling import CallHandler
@@ -17,8 +18,8 @@ from nexus.proxy.opening import Opener
 from nexus.proxy.origin import Origin
 from nexus.proxy.turn import Turn
 
-_MAX_IDLE = 512
-_IDLE_SECONDS = 60.0
+_MAX_IDLE: Final = 512
+_IDLE_SECONDS: Final = 60.0
 
 
 class UpstreamPool:

@@ -7,6 +7,7 @@ only raise it.
 import math
 from collections.abc import Collection, Iterable
 from statistics import median
+from typing import Final
 
 from nexus.core.fleet import BackendLive, BackendView
 from nexus.core.learned import (
@@ -20,20 +21,20 @@ from nexus.core.learned import (
 )
 from nexus.core.outcome import AttemptOutcome, AttemptResult
 
-_CLIENT_ERROR = 400
+_CLIENT_ERROR: Final = 400
 # Members of an enumeration are looked up slowly.
-_SUCCESS = AttemptResult.SUCCESS
-_FAILURE = AttemptResult.FAILURE
-_CANCELLED = AttemptResult.CANCELLED
-_MEDIAN_INTERVAL = 0.5
+_SUCCESS: Final = AttemptResult.SUCCESS
+_FAILURE: Final = AttemptResult.FAILURE
+_CANCELLED: Final = AttemptResult.CANCELLED
+_MEDIAN_INTERVAL: Final = 0.5
 # The unhurried slowness follows faster answers twenty times as readily as slower ones: a low expectile.
-_UNHURRIED_DOWN = 0.05
-_UNHURRIED_UP = 0.0025
-_UNHURRIED_OUTLIER = 3.0
-_LEAST_SECONDS = 1e-4
+_UNHURRIED_DOWN: Final = 0.05
+_UNHURRIED_UP: Final = 0.0025
+_UNHURRIED_OUTLIER: Final = 3.0
+_LEAST_SECONDS: Final = 1e-4
 # Five hundred measurements per second and backend are plenty; more would only cost time.
-_LEAST_GAP = 0.002
-_WARM_WEIGHT = 20.0
+_LEAST_GAP: Final = 0.002
+_WARM_WEIGHT: Final = 20.0
 
 
 class AttemptLearner:

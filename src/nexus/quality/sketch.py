@@ -10,24 +10,25 @@ import math
 from array import array
 from itertools import accumulate
 from operator import add
+from typing import Final
 
-RELATIVE_ERROR = 0.0195
+RELATIVE_ERROR: Final = 0.0195
 """A little under the promised 2 %, so that rounding at a bucket's bound stays within it."""
 
-MIN_MS = 0.1
-MAX_MS = 3_600_000.0
-SLICE_SECONDS = 400
-SLICES = 9
+MIN_MS: Final = 0.1
+MAX_MS: Final = 3_600_000.0
+SLICE_SECONDS: Final = 400
+SLICES: Final = 9
 
-_GAMMA = (1 + RELATIVE_ERROR) / (1 - RELATIVE_ERROR)
-_PER_LOG = 1 / math.log(_GAMMA)
+_GAMMA: Final = (1 + RELATIVE_ERROR) / (1 - RELATIVE_ERROR)
+_PER_LOG: Final = 1 / math.log(_GAMMA)
 # log(x) * _PER_LOG + _OFFSET is 1 at MIN_MS; bucket 0 is there for rounding.
-_OFFSET = 1 - math.log(MIN_MS) * _PER_LOG
-_MIDDLE = MIN_MS * 2 / (1 + _GAMMA)
-_LAST = int(math.log(MAX_MS) * _PER_LOG + _OFFSET)
-_COUNT = "I"
+_OFFSET: Final = 1 - math.log(MIN_MS) * _PER_LOG
+_MIDDLE: Final = MIN_MS * 2 / (1 + _GAMMA)
+_LAST: Final = int(math.log(MAX_MS) * _PER_LOG + _OFFSET)
+_COUNT: Final = "I"
 
-_log = math.log
+_log: Final = math.log
 
 
 def _bucket(milliseconds: float) -> int:

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
 
 from nexus.core.clock import Clock, SystemClock
 from nexus.core.quality import AgentQualityMetrics
@@ -9,10 +10,10 @@ from nexus.quality.agent import Agent, AgentFigures
 from nexus.quality.config import QualityConfig
 from nexus.quality.history import AgentHistory, add_history, history_of
 
-MAX_TTFT_MS = 86_400_000.0
+MAX_TTFT_MS: Final = 86_400_000.0
 """A day: what lasts longer is a mistake of the caller's."""
 
-_NEW = AgentQualityMetrics()
+_NEW: Final = AgentQualityMetrics()
 
 
 class QualityMetricsStore:

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable
 from contextvars import ContextVar
 from types import TracebackType
-from typing import Any, ParamSpec, Self, TypeVar, cast
+from typing import Any, Final, ParamSpec, Self, TypeVar, cast
 
 from nexus.core.clock import Clock, SystemClock
 from nexus.core.errors import NexusError
@@ -25,7 +25,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 # How long a caller is told to wait when every half-open call is taken: nobody knows when one will end.
-_PROBE_WAIT_SECONDS = 1.0
+_PROBE_WAIT_SECONDS: Final = 1.0
 
 
 Listener = Callable[[str, BreakerState, BreakerState], object]
@@ -342,7 +342,7 @@ class CircuitBreaker:
 
 
 # The breakers that the running task (or thread) is inside of, innermost last, each with its ticket.
-_entered: ContextVar[tuple[tuple[CircuitBreaker, int], ...]] = ContextVar(
+_entered: Final[ContextVar[tuple[tuple[CircuitBreaker, int], ...]]] = ContextVar(
     "nexus_entered_breakers", default=()
 )
 

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable
 from random import Random
 from time import perf_counter
-from typing import Protocol
+from typing import Final, Protocol
 
 from nexus.config.model import BreakerSettings, QualitySettings, RoutingConfig
 from nexus.core.choice import ModelChooser
@@ -25,8 +25,8 @@ from nexus.routing.reconcilers.scheduler import SchedulerReconciler
 from nexus.routing.reconcilers.tier import TierReconciler
 from nexus.routing.strategies.table import Means, strategy_for
 
-_log = logging.getLogger("nexus.routing")
-_ROUTE = Verdict.ROUTE  # members of an enumeration are looked up slowly
+_log: Final = logging.getLogger("nexus.routing")
+_ROUTE: Final = Verdict.ROUTE  # members of an enumeration are looked up slowly
 
 
 class StageObserver(Protocol):

@@ -1,18 +1,18 @@
 """Reads the few fields of an inference body that routing needs. The body itself stays the client's bytes."""
 
 import re
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from nexus.core.request import Needs, Surface
 from nexus.server.fields import ChatBody, CompletionBody, EmbeddingBody, RoutingFields
 
-_BYTES_PER_TOKEN = 4
-_MESSAGE_TOKENS = 4
-_PATH = re.compile(r" - at `\$\.?(?P<path>[^`]*)`$")
-_MISSING = re.compile(r"missing required field `(?P<field>[^`]+)`")
-_IMAGE_PARTS = frozenset({"image_url", "input_image", "image"})
+_BYTES_PER_TOKEN: Final = 4
+_MESSAGE_TOKENS: Final = 4
+_PATH: Final = re.compile(r" - at `\$\.?(?P<path>[^`]*)`$")
+_MISSING: Final = re.compile(r"missing required field `(?P<field>[^`]+)`")
+_IMAGE_PARTS: Final = frozenset({"image_url", "input_image", "image"})
 
 
 class BodyError(Exception):
@@ -24,9 +24,9 @@ class BodyError(Exception):
         self.param = param
 
 
-_decode_chat = msgspec.json.Decoder(ChatBody).decode
-_decode_completion = msgspec.json.Decoder(CompletionBody).decode
-_decode_embedding = msgspec.json.Decoder(EmbeddingBody).decode
+_decode_chat: Final = msgspec.json.Decoder(ChatBody).decode
+_decode_completion: Final = msgspec.json.Decoder(CompletionBody).decode
+_decode_embedding: Final = msgspec.json.Decoder(EmbeddingBody).decode
 
 
 def read_body(surface: Surface, body: bytes) -> RoutingFields:
@@ -130,7 +130,7 @@ def _piece_tokens(value: Any) -> int:
     return 1 if isinstance(value, int) else 0
 
 
-_READERS = {Surface.CHAT: _chat, Surface.COMPLETION: _completion, Surface.EMBEDDING: _embedding}
+_READERS: Final = {Surface.CHAT: _chat, Surface.COMPLETION: _completion, Surface.EMBEDDING: _embedding}
 
 
 def _field_error(text: str) -> BodyError:

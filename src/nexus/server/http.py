@@ -6,19 +6,19 @@ one at a time; what a client sends ahead waits.
 
 import asyncio
 import logging
-from typing import cast
+from typing import Final, cast
 
 from nexus.proxy.downstream import Upflow
 from nexus.server.edge import EdgeContext, Incoming, RequestHead
 from nexus.server.framing import STATUS_LINES, connection_line, status_line
 from nexus.server.reading import RequestReader
 
-_log = logging.getLogger("nexus.server")
-_IDLE_SECONDS = 120.0
-_LINGER_SECONDS = 2.0
-_FLUSH_SECONDS = 30.0
-_NEVER = float("inf")
-_WRITE_BUFFER = 256 * 1024
+_log: Final = logging.getLogger("nexus.server")
+_IDLE_SECONDS: Final = 120.0
+_LINGER_SECONDS: Final = 2.0
+_FLUSH_SECONDS: Final = 30.0
+_NEVER: Final = float("inf")
+_WRITE_BUFFER: Final = 256 * 1024
 
 
 class HttpConnection(RequestReader):

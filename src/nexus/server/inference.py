@@ -1,5 +1,7 @@
 """The inference surfaces: from a complete HTTP request to an exchange."""
 
+from typing import Final
+
 from nexus.core.request import Constraints, Priority, Request, Surface, Task
 from nexus.proxy.downstream import ClientHeaders
 from nexus.proxy.forward import Forwarder
@@ -8,18 +10,18 @@ from nexus.server.edge import ClientConnection, EdgeContext, Incoming
 from nexus.server.hints import Hints, check_hints, flexible, is_json, read_hints
 from nexus.server.prefixes import prefix_keys
 
-PATHS = {
+PATHS: Final = {
     b"/v1/chat/completions": Surface.CHAT,
     b"/v1/completions": Surface.COMPLETION,
     b"/v1/embeddings": Surface.EMBEDDING,
 }
-_JSON = b"application/json"
-_LONG = 1024
+_JSON: Final = b"application/json"
+_LONG: Final = 1024
 # Members of an enumeration are looked up slowly.
-_NORMAL = Priority.NORMAL
-_UNCONSTRAINED = Constraints()
-_PATH_OF = {surface: path.decode() for path, surface in PATHS.items()}
-_DEFAULT_TASK = {
+_NORMAL: Final = Priority.NORMAL
+_UNCONSTRAINED: Final = Constraints()
+_PATH_OF: Final = {surface: path.decode() for path, surface in PATHS.items()}
+_DEFAULT_TASK: Final = {
     Surface.CHAT: Task.GENERATE,
     Surface.COMPLETION: Task.GENERATE,
     Surface.EMBEDDING: Task.EMBED,

@@ -6,6 +6,7 @@ The head of a request that repeats the one before it is not parsed again.
 import asyncio
 from abc import ABC, abstractmethod
 from collections import deque
+from typing import Final
 
 import httptools
 
@@ -13,11 +14,11 @@ from nexus.proxy.known_head import KnownHead, known_head
 from nexus.server.edge import EdgeContext, Incoming, RequestHead
 from nexus.server.framing import framing_headers, head_size, origin_form
 
-_MAX_HEAD_BYTES = 64 * 1024
-_MAX_PIPELINED = 64
-_NEVER = float("inf")
-_NO_UPGRADE = "Upgrading the connection is not supported: send the request without an Upgrade header."
-_VERSIONS = frozenset({"1.0", "1.1"})
+_MAX_HEAD_BYTES: Final = 64 * 1024
+_MAX_PIPELINED: Final = 64
+_NEVER: Final = float("inf")
+_NO_UPGRADE: Final = "Upgrading the connection is not supported: send the request without an Upgrade header."
+_VERSIONS: Final = frozenset({"1.0", "1.1"})
 
 
 class RequestReader(asyncio.Protocol, ABC):

@@ -6,14 +6,15 @@ here belongs to one event loop; `/metrics` and `/v1/stats` read it on that loop.
 
 from bisect import bisect_left
 from collections.abc import Container, Sequence
+from typing import Final
 
 from nexus.core.decision import Finished
 from nexus.core.outcome import AttemptOutcome, AttemptResult, FailureKind, RequestResult
 from nexus.core.request import Surface
 from nexus.telemetry.histogram import Histogram
 
-OTHER = "other"
-NO_SURFACE = "none"
+OTHER: Final = "other"
+NO_SURFACE: Final = "none"
 SURFACES = (Surface.CHAT.value, Surface.COMPLETION.value, Surface.EMBEDDING.value, NO_SURFACE)
 RESULTS = tuple(result.value for result in RequestResult)
 
@@ -24,24 +25,24 @@ OVERHEAD_BOUNDS = (2e-5, 3e-5, 5e-5, 7.5e-5, 1e-4, 1.5e-4, 2.5e-4, 5e-4, 1e-3, 2
 RECOMPUTE_BOUNDS = (1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 0.01, 0.025, 0.05, 0.1, 0.5)
 
 # Names come from backends and codes from ourselves; a table that grows has an end all the same.
-MAX_MODELS = 1024
-MAX_CODES = 64
+MAX_MODELS: Final = 1024
+MAX_CODES: Final = 64
 
-_PATHS = {
+_PATHS: Final = {
     "/v1/chat/completions": Surface.CHAT.value,
     "/v1/completions": Surface.COMPLETION.value,
     "/v1/embeddings": Surface.EMBEDDING.value,
 }
-_SURFACE_CELL = {surface: index * len(RESULTS) for index, surface in enumerate(SURFACES)}
-_RESULT_CELL = {result: index for index, result in enumerate(RESULTS)}
+_SURFACE_CELL: Final = {surface: index * len(RESULTS) for index, surface in enumerate(SURFACES)}
+_RESULT_CELL: Final = {result: index for index, result in enumerate(RESULTS)}
 _SUCCEEDED, _FAILED, _LEFT, _REJECTED = range(len(RESULTS))
 # A module's own name is found faster than an attribute of an enum.
-_ATTEMPT_SUCCESS = AttemptResult.SUCCESS
-_ATTEMPT_FAILURE = AttemptResult.FAILURE
-_ATTEMPT_CANCELLED = AttemptResult.CANCELLED
-_REQUEST_SUCCESS = RequestResult.SUCCESS
-_CHAT_SURFACE = Surface.CHAT
-_UNKNOWN_KIND = "unknown"
+_ATTEMPT_SUCCESS: Final = AttemptResult.SUCCESS
+_ATTEMPT_FAILURE: Final = AttemptResult.FAILURE
+_ATTEMPT_CANCELLED: Final = AttemptResult.CANCELLED
+_REQUEST_SUCCESS: Final = RequestResult.SUCCESS
+_CHAT_SURFACE: Final = Surface.CHAT
+_UNKNOWN_KIND: Final = "unknown"
 
 
 class BackendCounters:

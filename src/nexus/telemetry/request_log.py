@@ -8,6 +8,7 @@ import math
 from collections import deque
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Final
 
 import msgspec
 
@@ -18,12 +19,12 @@ from nexus.core.outcome import RequestOutcome
 from nexus.telemetry.request_line import RequestLine
 from nexus.telemetry.sink import LogSink
 
-LOGGER = "nexus.request"
-_SERVICE = "nexus"
-_CAPACITY = 65536
-_SERVER_ERROR = 500
-_NAME_LENGTH = 256
-_TIME_OF_DAY = slice(11, 23)
+LOGGER: Final = "nexus.request"
+_SERVICE: Final = "nexus"
+_CAPACITY: Final = 65536
+_SERVER_ERROR: Final = 500
+_NAME_LENGTH: Final = 256
+_TIME_OF_DAY: Final = slice(11, 23)
 
 
 class RequestLog:

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from typing import Final
 
 from msgspec.structs import replace
 
@@ -13,11 +14,11 @@ from nexus.routing.intent import Intent, Mark
 from nexus.routing.plan import NO_LIMIT, Leg, Option
 from nexus.routing.strategies.protocol import Strategy
 
-TITLE = "SchedulerReconciler"
-_WARN_INTERVAL_SECONDS = 10.0
-_MAX_WARNED = 1024
+TITLE: Final = "SchedulerReconciler"
+_WARN_INTERVAL_SECONDS: Final = 10.0
+_MAX_WARNED: Final = 1024
 
-_log = logging.getLogger("nexus.routing.reconciler.scheduler")
+_log: Final = logging.getLogger("nexus.routing.reconciler.scheduler")
 
 
 class _Sorted:
