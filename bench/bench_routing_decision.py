@@ -9,8 +9,10 @@ import time
 
 from nexus.config.model import BreakerSettings, BudgetConfig, QualitySettings, RoutingConfig, RoutingPolicy
 from nexus.core.backend import Backend, BackendType, ModelInfo, Zone
-from nexus.core.fleet import BackendLive, BackendStatus, BackendView, FleetSnapshot, Price, SpendMeter
-from nexus.core.learned import ExpectedTimeSettings, ModelLearned, PairLearned
+from nexus.core.expected_time import ExpectedTimeSettings
+from nexus.core.fleet import BackendStatus, BackendView, FleetSnapshot, Price
+from nexus.core.learned import ModelLearned, PairLearned
+from nexus.core.live import BackendLive, SpendMeter
 from nexus.core.outcome import AttemptOutcome, AttemptResult
 from nexus.core.quality import AgentQualityMetrics, QualityView
 from nexus.core.request import Constraints, Needs, Request, Surface

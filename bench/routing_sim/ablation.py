@@ -8,7 +8,7 @@ from functools import partial
 from bench.routing_sim.runner import run, tuned
 from bench.routing_sim.scenarios import SCENARIOS
 from bench.routing_sim.trace import make_trace
-from nexus.core.learned import ExpectedTimeSettings
+from nexus.core.expected_time import ExpectedTimeSettings
 
 FACTORS = (0.5, 2.0)
 # With six backends all candidates are compared, and all have the same priority.

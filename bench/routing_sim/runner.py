@@ -17,7 +17,7 @@ from bench.routing_sim.servers import make_backends
 from bench.routing_sim.trace import Arrival, make_trace
 from bench.routing_sim.wiring import Product
 from nexus.config.model import BreakerSettings, QualitySettings, RoutingConfig
-from nexus.core.learned import ExpectedTimeSettings
+from nexus.core.expected_time import ExpectedTimeSettings
 
 # The last request may meet three time-outs of a minute each, and its answer takes a while.
 _DRAIN_SECONDS = 900.0

@@ -12,13 +12,15 @@ from nexus.backends.registry import Fleet
 from nexus.config.model import BreakerSettings, QualitySettings, RetrySettings, RoutingConfig, TimeoutSettings
 from nexus.core.backend import Backend
 from nexus.core.clock import Clock
-from nexus.core.fleet import BackendStatus, SpendMeter
-from nexus.core.learned import ExpectedTimeSettings
+from nexus.core.expected_time import ExpectedTimeSettings
+from nexus.core.fleet import BackendStatus
+from nexus.core.live import SpendMeter
 from nexus.dialects.table import dialect_for
 from nexus.proxy.calling import Caller
-from nexus.proxy.context import ProxyContext, ProxyLimits
+from nexus.proxy.context import ProxyContext
 from nexus.proxy.fast_path import BreakerListener, FastPath
 from nexus.proxy.forward import Forwarder
+from nexus.proxy.limits import ProxyLimits
 from nexus.proxy.probing import Prober
 from nexus.proxy.recording import AttemptRecorder, Recording
 from nexus.proxy.recovery import Recovery

@@ -5,8 +5,9 @@ from random import Random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nexus.core.fleet import BackendLive, BackendView, FleetSnapshot
-from nexus.core.learned import ExpectedTimeSettings
+from nexus.core.expected_time import ExpectedTimeSettings
+from nexus.core.fleet import BackendView, FleetSnapshot
+from nexus.core.live import BackendLive
 from nexus.core.outcome import AttemptOutcome, AttemptResult, FailureKind
 from nexus.core.request import Needs
 from nexus.quality.learner import AttemptLearner

@@ -6,9 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nexus.core.backend import Backend, ModelInfo
-from nexus.core.fleet import BackendLive, BackendStatus, BackendView, FleetSnapshot, SpendMeter
+from nexus.core.fleet import BackendStatus, BackendView, FleetSnapshot
+from nexus.core.live import BackendLive, SpendMeter
 from nexus.proxy.fast_path import FastPath
-from nexus.quality.guard import GuardRules
+from nexus.quality.guard_rules import GuardRules
 from nexus.resilience import CircuitBreakerConfig
 from nexus.testing import ManualClock
 

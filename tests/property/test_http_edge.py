@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nexus.proxy.turn import Turn
-from nexus.server.edge import ClientConnection, EdgeContext, EdgeLimits, Incoming
+from nexus.server.edge import ClientConnection, EdgeContext, Incoming
+from nexus.server.edge_records import EdgeLimits
 from nexus.server.http import HttpConnection
 from nexus.server.trace import TraceIds
 from nexus.testing import ManualClock, parse_answers

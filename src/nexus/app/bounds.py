@@ -3,9 +3,9 @@
 import os
 
 from nexus.config.model import BreakerSettings, Config, QualitySettings
-from nexus.proxy.context import ProxyLimits
+from nexus.proxy.limits import ProxyLimits
 from nexus.quality import QualityConfig
-from nexus.quality.guard import GuardRules
+from nexus.quality.guard_rules import GuardRules
 from nexus.resilience.breaker_config import CircuitBreakerConfig
 
 

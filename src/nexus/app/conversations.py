@@ -6,8 +6,6 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from time import perf_counter
 
-from msgspec import Struct
-
 from nexus.core.request import Request
 from nexus.outcomes import InferredOutcome, SignalResult
 from nexus.outcomes.code.suggestions import fingerprinting
@@ -28,11 +26,8 @@ Resolve = Callable[[str, InferredOutcome, str], SignalResult]
 Attach = Callable[[str, Sequence[object]], bool]
 """Lets a call wait for what becomes of the code that it suggested: trace id, fingerprints."""
 
-
-class _Heard(Struct, frozen=True, gc=False):
-    request: Request
-    body: bytes
-    answer: AnswerText | None
+_Heard = tuple[Request, bytes, AnswerText | None]
+"""A request, its body, and what the answer said."""
 
 
 class Conversations:
@@ -73,7 +68,7 @@ class Conversations:
     def heard(self, request: Request, body: bytes, answer: AnswerText | None) -> None:
         """Keep a chat request that has ended until it is read."""
         if self.listening:
-            self._heard.append(_Heard(request, body, answer))
+            self._heard.append((request, body, answer))
             self.listening = len(self._heard) < self._capacity
         else:
             self.unread += 1
@@ -112,23 +107,25 @@ class Conversations:
             self._work = None
 
     def _read_one(self, heard: _Heard) -> Iterator[None]:
-        messages = decode_messages(heard.body)
-        self._read_signals(heard, messages)
-        answer, attach = heard.answer, self._attach
+        request, body, answer = heard
+        messages = decode_messages(body)
+        self._read_signals(request, answer, messages)
+        attach = self._attach
         if attach is None or answer is None or not answer.whole:
             return
-        trace_id = heard.request.trace_id
+        trace_id = request.trace_id
         yield from fingerprinting(
             answer.text,
             lambda: [message.text() for message in messages],
             lambda found: attach(trace_id, found),
         )
 
-    def _read_signals(self, heard: _Heard, messages: Sequence[ChatMessage]) -> None:
+    def _read_signals(
+        self, request: Request, answer: AnswerText | None, messages: Sequence[ChatMessage]
+    ) -> None:
         reader = self._reader
         if reader is None:
             return
-        request, answer = heard.request, heard.answer
         now = request.received_at
         reading = reader.read(messages, now)
         for signal in reading.signals:

@@ -19,7 +19,7 @@ from nexus.backends.registry import Fleet
 from nexus.config.model import Config
 from nexus.core.backend import Backend
 from nexus.core.clock import Clock
-from nexus.core.learned import ExpectedTimeSettings
+from nexus.core.expected_time import ExpectedTimeSettings
 from nexus.core.request import Request
 from nexus.dialects.table import dialect_for
 from nexus.proxy.context import AttemptWatch, ProxyContext
@@ -40,7 +40,8 @@ from nexus.routing.affinity import PrefixAffinity
 from nexus.routing.pipeline import Router
 from nexus.server.asgi import AsgiBridge
 from nexus.server.control import control_plane
-from nexus.server.edge import TICK_SECONDS, EdgeContext, EdgeLimits, Handler, Unrouted
+from nexus.server.edge import TICK_SECONDS, EdgeContext, Handler
+from nexus.server.edge_records import EdgeLimits, Unrouted
 from nexus.server.elsewhere import Elsewhere
 from nexus.server.explain import ExplainSurface
 from nexus.server.health import HealthSurface

@@ -1,7 +1,8 @@
 """How long a first token may take before another backend is asked too."""
 
 from nexus.core.decision import Candidate
-from nexus.core.learned import ExpectedTimeSettings, slowness_now
+from nexus.core.expected_time import ExpectedTimeSettings
+from nexus.core.learned import slowness_now
 from nexus.core.request import Request
 from nexus.proxy.hedging import LEAST_PATIENCE
 from nexus.quality import QualityMetricsStore

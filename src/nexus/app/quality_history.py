@@ -10,9 +10,9 @@ from msgspec import Struct
 from nexus.app.outcomes import NO_LEDGER
 from nexus.config.model import Config
 from nexus.core.clock import Clock
+from nexus.core.quality import AgentFigures
 from nexus.ledger.shared_file import replace_file
 from nexus.quality import QualityMetricsStore
-from nexus.quality.agent import AgentFigures
 from nexus.quality.history import AgentHistory
 from nexus.server.service import Periodic
 

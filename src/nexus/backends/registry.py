@@ -6,7 +6,8 @@ from typing import Protocol
 from msgspec import Struct
 
 from nexus.core.backend import Backend, ModelInfo
-from nexus.core.fleet import BackendLive, BackendStatus, BackendView, FleetSnapshot, Price, SpendMeter
+from nexus.core.fleet import BackendStatus, BackendView, FleetSnapshot, Price
+from nexus.core.live import BackendLive, SpendMeter
 from nexus.core.quality import QualityView
 
 

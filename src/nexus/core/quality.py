@@ -1,5 +1,7 @@
 """What is published of one backend's (or backend and model's) recent behaviour."""
 
+from collections.abc import Mapping
+
 from msgspec import Struct
 
 UNHEALTHY_ERROR_RATE = 0.5
@@ -35,6 +37,13 @@ class QualityView(Struct, frozen=True, gc=False):
     metrics: AgentQualityMetrics
     judged_rate: float
     judged_count: int
+
+
+class AgentFigures(Struct, frozen=True):
+    """One agent as of the last recompute: the roll-up of everything, and each model's own figures."""
+
+    rollup: QualityView
+    models: Mapping[str, QualityView]
 
 
 def exceeds(view: QualityView, threshold: float, min_samples: int) -> bool:

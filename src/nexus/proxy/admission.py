@@ -3,7 +3,7 @@
 from typing import Final, TypeGuard
 
 from nexus.core.decision import Candidate
-from nexus.core.fleet import BackendLive, Gate
+from nexus.core.live import BackendLive, Gate
 from nexus.core.outcome import AttemptResult
 
 _LATENCY_WEIGHT: Final = 0.2

@@ -4,7 +4,7 @@ from functools import partial
 from typing import Final
 
 from nexus.core.decision import Candidate
-from nexus.core.fleet import Gate
+from nexus.core.live import Gate
 from nexus.core.outcome import AttemptOutcome, AttemptResult, FailureKind
 from nexus.proxy import admission
 from nexus.proxy.answer_fields import UNREAD, Finding, Usage
@@ -54,6 +54,7 @@ class Attempt:
         "_monitor",
         "_outbox",
         "_recorded",
+        "_shared",
         "_usage",
         "answer",
         "candidate",
@@ -84,23 +85,25 @@ class Attempt:
         self._head = _NO_HEAD
         self._recorded = False
         self._call: RunningCall | None = None
-        listener = exchange.shared.listener
+        self._shared = exchange.shared
+        listener = self._shared.listener
         self.answer = AnswerText() if listener is not None and listener.listening else None
 
     def start(self) -> None:
         """Take its place at the backend, and send the request there with the others of this moment."""
         exchange = self.exchange
-        request, shared = exchange.request, exchange.shared
-        stream = request.needs.stream
+        request, shared = exchange.request, self._shared
+        needs = request.needs
+        stream = needs.stream
         self._decoder = self.target.dialect.decoder(request.surface, stream=stream)
         self.started_at = shared.clock.monotonic()
         seconds = shared.timeouts.first_token_seconds * (1.0 if stream else _WHOLE_ANSWER_FACTOR)
         self.deadline, self.deadline_kind = self.started_at + seconds, _FIRST_TOKEN_TIMEOUT
         if exchange.total_deadline < self.deadline:
             self._set_deadline(exchange.total_deadline, FailureKind.TOTAL_TIMEOUT)
-        live, needs = self.candidate.view.live, request.needs
+        candidate, live = self.candidate, self.candidate.view.live
         self._flight = shared.watch.started(
-            live, self.candidate.model, needs.input_tokens, stream=stream, now=self.started_at
+            live, candidate.model, needs.input_tokens, stream=stream, now=self.started_at
         )
         admission.begin(live)
         shared.order.send(self._send)
@@ -125,13 +128,13 @@ class Attempt:
             head.read()
         else:
             # The body of an error only explains it: it is awaited briefly and bounded.
-            now = self.exchange.shared.clock.monotonic()
+            now = self._shared.clock.monotonic()
             self._set_deadline(min(self.deadline, now + _ERROR_BODY_SECONDS), self._failing)
 
     def on_body(self, data: bytes) -> None:
         """Take in some bytes of the answer."""
         if self._first_byte_at is None:
-            self._first_byte_at = self.exchange.shared.clock.monotonic()
+            self._first_byte_at = self._shared.clock.monotonic()
         if self._failing is not None:
             self._body.append(data)
             self._body_size += len(data)
@@ -153,9 +156,8 @@ class Attempt:
             self._flush()
         # Before a stream's first event only the first-token deadline counts: comments are no answer.
         if self.committed or (self._monitor is None and self._first_byte_at is not None):
-            shared = self.exchange.shared
-            until = shared.clock.monotonic() + shared.timeouts.stream_idle_seconds
-            self._set_deadline(until, _IDLE_TIMEOUT)
+            shared = self._shared
+            self._set_deadline(shared.clock.monotonic() + shared.timeouts.stream_idle_seconds, _IDLE_TIMEOUT)
 
     def on_end(self) -> None:
         """The upstream's answer is complete."""
@@ -194,7 +196,7 @@ class Attempt:
         if self._failing is not None:
             self._end_failed_status()
             return
-        waited = self.exchange.shared.clock.monotonic() - self.started_at
+        waited = self._shared.clock.monotonic() - self.started_at
         self._fail(self.deadline_kind, timeout_text(self.deadline_kind, waited))
 
     def pause(self) -> None:
@@ -210,7 +212,7 @@ class Attempt:
 
     def resume(self) -> None:
         """The client has caught up. The silence while it had not is not the upstream's."""
-        shared = self.exchange.shared
+        shared = self._shared
         self._set_deadline(shared.clock.monotonic() + shared.timeouts.stream_idle_seconds, _IDLE_TIMEOUT)
         if self._call is not None:
             self._call.resume()
@@ -236,12 +238,11 @@ class Attempt:
             self.exchange.end_stream(self._record(_SUCCESS))
             return
         body = b"".join((*self._body, rest)) if rest or len(self._body) != 1 else self._body[0]
-        shared = self.exchange.shared
-        arrived = shared.clock.monotonic()
+        arrived = self._shared.clock.monotonic()
         finding = UNREAD
         if self._head.status < _REDIRECT and not self._head.is_opaque:
             finding = inspect_answer(self.exchange.request.surface, body, self.answer)
-        shared.order.deliver(partial(self._deliver, finding, body, arrived))
+        self._shared.order.deliver(partial(self._deliver, finding, body, arrived))
 
     def _deliver(self, finding: Finding, body: bytes, arrived: float) -> None:
         """Pass on what was found to be an answer."""
@@ -264,9 +265,9 @@ class Attempt:
             self._fail(kind, message)
 
     def _end_throttled(self, message: str) -> None:
-        shared = self.exchange.shared
-        asked = retry_after_seconds(header_value(self._head.headers, b"retry-after"), shared.clock.time())
-        seconds = admission.pace(self.candidate.view.live, shared.clock.monotonic(), asked)
+        clock = self._shared.clock
+        asked = retry_after_seconds(header_value(self._head.headers, b"retry-after"), clock.time())
+        seconds = admission.pace(self.candidate.view.live, clock.monotonic(), asked)
         outcome = self._record(AttemptResult.RATE_LIMITED, None, message, seconds)
         self.exchange.attempt_failed(outcome)
 
@@ -277,9 +278,8 @@ class Attempt:
         if passed:
             self._outbox.append(passed)
         if self._first_token_at is None and monitor.content_seen:
-            shared = self.exchange.shared
-            self._first_token_at = shared.clock.monotonic()
-            shared.watch.first_token(self._flight, self._first_token_at)
+            self._first_token_at = self._shared.clock.monotonic()
+            self._shared.watch.first_token(self._flight, self._first_token_at)
         fault = monitor.fault
         if fault is not _NO_FAULT and (fault is StreamFault.MALFORMED or not monitor.started):
             self._flush()
@@ -348,18 +348,19 @@ class Attempt:
     ) -> AttemptOutcome:
         self._recorded = True
         self._call = None  # the two refer to each other, and garbage collection is slower than counting
-        shared, request, view = self.exchange.shared, self.exchange.request, self.candidate.view
+        shared, candidate = self._shared, self.candidate
+        view, model = candidate.view, candidate.model
         started, now = self.started_at, shared.clock.monotonic() if now is None else now
         first_byte, first_token = self._first_byte_at, self._first_token_at
         latency_ms = (now - started) * 1000.0
         admission.settle(view.live, self._gates, result, latency_ms)
         sent, received, estimated = self._tokens()
-        price = view.prices.get(self.candidate.model)
+        price = view.prices.get(model)
         # In the order of the record's fields: naming them would make this five times as slow.
         outcome = AttemptOutcome(
-            request.trace_id,
+            self.exchange.request.trace_id,
             view.backend.id,
-            self.candidate.model,
+            model,
             result,
             now,
             latency_ms,
@@ -373,7 +374,7 @@ class Attempt:
             estimated,
             price.cost(sent, received) if price is not None else None,
             retry_after,
-            self.candidate.probe,
+            candidate.probe,
             message,
         )
         shared.recording.attempt(self._flight, outcome)

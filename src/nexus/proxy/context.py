@@ -3,17 +3,17 @@
 from collections.abc import Callable
 from typing import Protocol
 
-from msgspec import Struct
-
 from nexus.core.backend import Backend
 from nexus.core.clock import Clock
 from nexus.core.decision import Candidate, Decision
-from nexus.core.fleet import BackendLive, FleetSnapshot
-from nexus.core.learned import Flight
+from nexus.core.fleet import FleetSnapshot
+from nexus.core.flight import Flight
+from nexus.core.live import BackendLive
 from nexus.core.request import Request
 from nexus.dialects.base import Dialect
 from nexus.proxy.answer_text import Listener
 from nexus.proxy.calling import Caller
+from nexus.proxy.limits import ProxyLimits
 from nexus.proxy.recording import Landing, Recording
 from nexus.proxy.retry_budget import RetryBudget
 from nexus.proxy.target import Target
@@ -58,42 +58,6 @@ class AttemptWatch(Landing, Protocol):
     def first_token(self, flight: Flight, now: float) -> None:
         """The first content of its stream is there."""
         ...
-
-
-class TimeoutLimits(Protocol):
-    """Bounds in seconds."""
-
-    @property
-    def first_token_seconds(self) -> float:
-        """From sending an attempt to the first sign of an answer."""
-        ...
-
-    @property
-    def stream_idle_seconds(self) -> float:
-        """Between two pieces of an answer."""
-        ...
-
-    @property
-    def total_seconds(self) -> float:
-        """For the whole request, all attempts together."""
-        ...
-
-
-class ProxyLimits(Struct, frozen=True):
-    """The settings of exchanges.
-
-    Args:
-        timeouts: the bounds in time.
-        max_retries: attempts after the first, fallback models included.
-        try_degraded: whether a candidate whose gate refuses is tried when there is no other.
-        recheck_seconds: when the picture of the fleet may change at the earliest; what a refused client is
-            told where nothing better is known.
-    """
-
-    timeouts: TimeoutLimits
-    max_retries: int = 2
-    try_degraded: bool = True
-    recheck_seconds: float = 30.0
 
 
 class ProxyContext:

@@ -6,7 +6,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from nexus.core.decision import Candidate, Decision, Verdict
-from nexus.core.fleet import Gate
+from nexus.core.live import Gate
 from nexus.core.outcome import AttemptOutcome, RequestResult
 from nexus.core.request import Request
 from nexus.proxy import refusal

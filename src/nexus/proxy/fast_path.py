@@ -19,7 +19,8 @@ from typing import Final, Protocol
 from nexus.core.backend import Backend
 from nexus.core.clock import Clock
 from nexus.core.fleet import BackendStatus, BackendView, FleetSnapshot
-from nexus.quality.guard import EjectionGuard, GuardRules, Peer
+from nexus.quality.guard import EjectionGuard
+from nexus.quality.guard_rules import GuardRules, Peer
 from nexus.resilience.breaker import CircuitBreaker
 from nexus.resilience.breaker_config import BreakerState, CircuitBreakerConfig
 

@@ -17,7 +17,7 @@ _MOST_DIGITS: Final = 9
 class KnownHead(Generic[Head]):
     """`head` is what a parser made of a head; `body_at` recognises a message with the same one."""
 
-    __slots__ = ("_after", "_before", "_begin", "_skip", "head")
+    __slots__ = ("_after", "_before", "_begin", "_digits", "_skip", "head")
 
     def __init__(self, before: bytes, after: bytes, head: Head) -> None:
         self.head = head
@@ -25,6 +25,7 @@ class KnownHead(Generic[Head]):
         self._after = after  # all that follows them, to the empty line
         self._begin = len(before)
         self._skip = len(after)
+        self._digits = 1  # how many the last length had; the next one mostly has as many
 
     def body_at(self, data: bytes) -> tuple[int, int, int]:
         """Where in `data` the body begins, its size, and how much of it is missing; zeros: ask the parser.
@@ -35,9 +36,14 @@ class KnownHead(Generic[Head]):
         begin = self._begin
         if not data.startswith(self._before):
             return 0, 0, 0
-        end = data.find(b"\r", begin, begin + _MOST_DIGITS)
+        end = begin + self._digits
+        if data[end : end + self._skip] != self._after:
+            end = data.find(b"\r", begin, begin + _MOST_DIGITS)
+            if end < 0 or not data.startswith(self._after, end):
+                return 0, 0, 0
+            self._digits = end - begin
         digits = data[begin:end]
-        if end < 0 or not digits.isdigit() or not data.startswith(self._after, end):
+        if not digits.isdigit():
             return 0, 0, 0
         start = end + self._skip
         size = int(digits)

@@ -11,7 +11,8 @@ import msgspec
 
 from nexus.core.backend import Backend
 from nexus.core.clock import Clock
-from nexus.core.fleet import BackendView, Gate
+from nexus.core.fleet import BackendView
+from nexus.core.live import Gate
 from nexus.core.outcome import FailureKind
 from nexus.core.request import Surface
 from nexus.dialects.base import Dialect

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, Protocol, TypeVar
 
 from nexus.core.decision import Decision, Finished
-from nexus.core.learned import Flight
+from nexus.core.flight import Flight
 from nexus.core.outcome import AttemptOutcome, RequestOutcome
 
 _log: Final = logging.getLogger("nexus.proxy")

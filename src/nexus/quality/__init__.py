@@ -3,8 +3,7 @@
 Works without the gateway; see `QualityMetricsStore`.
 """
 
-from nexus.core.quality import AgentQualityMetrics, QualityView, exceeds
-from nexus.quality.agent import AgentFigures
+from nexus.core.quality import AgentFigures, AgentQualityMetrics, QualityView, exceeds
 from nexus.quality.config import QualityConfig
 from nexus.quality.loop import OverThreshold, QualityLoop
 from nexus.quality.store import QualityMetricsStore

@@ -1,21 +1,12 @@
 """What is kept of one agent: a window per model, sketches of its durations, and the figures made of them."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
-from msgspec import Struct
-
-from nexus.core.quality import AgentQualityMetrics, QualityView
+from nexus.core.quality import AgentFigures, AgentQualityMetrics, QualityView
 from nexus.quality.sketch import HourSketch
 from nexus.quality.windows import OutcomeWindow, latest
 
 _US_PER_MS = 1000
-
-
-class AgentFigures(Struct, frozen=True):
-    """One agent as of the last recompute: the roll-up of everything, and each model's own figures."""
-
-    rollup: QualityView
-    models: Mapping[str, QualityView]
 
 
 class Agent:

@@ -9,16 +9,11 @@ from collections.abc import Collection, Iterable
 from statistics import median
 from typing import Final
 
-from nexus.core.fleet import BackendLive, BackendView
-from nexus.core.learned import (
-    ExpectedTimeSettings,
-    Flight,
-    LengthLine,
-    ModelLearned,
-    PairLearned,
-    queueing_limit,
-    slowness_now,
-)
+from nexus.core.expected_time import ExpectedTimeSettings
+from nexus.core.fleet import BackendView
+from nexus.core.flight import Flight
+from nexus.core.learned import LengthLine, ModelLearned, PairLearned, queueing_limit, slowness_now
+from nexus.core.live import BackendLive
 from nexus.core.outcome import AttemptOutcome, AttemptResult
 
 _CLIENT_ERROR: Final = 400

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from nexus.core.clock import Clock, SystemClock
-from nexus.core.quality import AgentQualityMetrics
-from nexus.quality.agent import Agent, AgentFigures
+from nexus.core.quality import AgentFigures, AgentQualityMetrics
+from nexus.quality.agent import Agent
 from nexus.quality.config import QualityConfig
 from nexus.quality.history import AgentHistory, add_history, history_of
 

@@ -108,7 +108,7 @@ class OutcomeWindow:
         self.day = CounterRing(DAY_BUCKETS, (COUNT, COUNT), int(now // DAY_BUCKET_SECONDS))
         self.forgiven: CounterRing | None = None
         self.last_failure: float | None = None
-        self.bucket_end: float = (bucket + 1) * HOUR_BUCKET_SECONDS
+        self.bucket_end = float((bucket + 1) * HOUR_BUCKET_SECONDS)
         self._clear()
 
     def _clear(self) -> None:
@@ -145,7 +145,7 @@ class OutcomeWindow:
             self.forgiven.move_to(bucket)
             if not any(self.forgiven.totals):
                 self.forgiven = None
-        self.bucket_end = (bucket + 1) * HOUR_BUCKET_SECONDS
+        self.bucket_end = float((bucket + 1) * HOUR_BUCKET_SECONDS)
 
     def forgive(self, now: float) -> None:
         """Leave the outcomes so far out of what `judged` says."""

@@ -9,8 +9,8 @@ from msgspec import Struct
 
 from nexus.core.choice import RankedModel
 from nexus.core.decision import Candidate, Decision, Verdict
+from nexus.core.expected_time import ExpectedTimeSettings
 from nexus.core.fleet import FleetSnapshot
-from nexus.core.learned import ExpectedTimeSettings
 from nexus.core.request import Needs, Request
 
 _TIE_WIDTH = 1e-6

@@ -9,14 +9,15 @@ from typing import Final, Protocol
 from nexus.config.model import BreakerSettings, QualitySettings, RoutingConfig
 from nexus.core.choice import ModelChooser
 from nexus.core.decision import Decision, RejectCause, Verdict
+from nexus.core.expected_time import ExpectedTimeSettings
 from nexus.core.fleet import FleetSnapshot
-from nexus.core.learned import ExpectedTimeSettings
 from nexus.core.request import Request
 from nexus.routing.affinity import PrefixAffinity
 from nexus.routing.auto import Chosen, choose
 from nexus.routing.explanation import explain
 from nexus.routing.intent import Intent, Reconciler
-from nexus.routing.plan import ONLY_CANDIDATE, Leg, PlanBook, Route
+from nexus.routing.plan import ONLY_CANDIDATE, Leg, Route
+from nexus.routing.plan_book import PlanBook
 from nexus.routing.reconcilers.analyzer import RequestAnalyzer
 from nexus.routing.reconcilers.budget import BudgetReconciler
 from nexus.routing.reconcilers.privacy import PrivacyReconciler

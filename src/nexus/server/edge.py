@@ -6,14 +6,13 @@ from collections.abc import Callable, Mapping
 from email.utils import formatdate
 from typing import Protocol
 
-from msgspec import Struct
-
 from nexus.core.clock import Clock
 from nexus.core.errors import ErrorContext, ErrorReply, ErrorType, error_reply
 from nexus.proxy.downstream import Downstream, Upflow
 from nexus.proxy.headers import header_text
 from nexus.proxy.known_head import KnownHead
 from nexus.proxy.turn import Turn
+from nexus.server.edge_records import EdgeLimits, Unrouted
 from nexus.server.hints import Hints
 from nexus.server.trace import TraceIds
 
@@ -86,26 +85,8 @@ class ClientConnection(Downstream, Protocol):
         ...
 
 
-class EdgeLimits(Struct, frozen=True):
-    """Bounds on what a client may do; times in seconds."""
-
-    max_body_bytes: int
-    header_timeout_seconds: float
-    body_timeout_seconds: float
-
-
 Handler = Callable[["EdgeContext", ClientConnection, Incoming], None]
 """Takes one complete request and sees to its answer, now or later, through the connection."""
-
-
-class Unrouted(Struct, frozen=True, gc=False):
-    """A request at an inference path that was refused before anything of it was read as such."""
-
-    status: int
-    code: str
-    path: str
-    trace_id: str
-    client: str
 
 
 class EdgeContext:

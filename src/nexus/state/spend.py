@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from nexus.core.clock import Clock
-from nexus.core.fleet import SpendMeter
+from nexus.core.live import SpendMeter
 from nexus.ledger.shared_file import locked, replace_file
 
 _LOG = logging.getLogger(__name__)

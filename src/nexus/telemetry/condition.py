@@ -10,7 +10,8 @@ from typing import Literal, Protocol, runtime_checkable
 from msgspec import Struct
 
 from nexus.config.model import QualitySettings
-from nexus.core.fleet import BackendStatus, BackendView, FleetSnapshot, Gate
+from nexus.core.fleet import BackendStatus, BackendView, FleetSnapshot
+from nexus.core.live import Gate
 from nexus.core.quality import QualityView, exceeds
 
 BreakerWord = Literal["closed", "half_open", "open"]

@@ -3,8 +3,10 @@
 from nexus.app.learning import Learning
 from nexus.backends.registry import Fleet
 from nexus.core.backend import Backend
-from nexus.core.fleet import BackendStatus, SpendMeter
-from nexus.core.learned import ExpectedTimeSettings, PairLearned
+from nexus.core.expected_time import ExpectedTimeSettings
+from nexus.core.fleet import BackendStatus
+from nexus.core.learned import PairLearned
+from nexus.core.live import SpendMeter
 from nexus.quality.learner import AttemptLearner
 from nexus.resilience.breaker_config import BreakerState
 from nexus.testing import ManualClock

@@ -5,8 +5,10 @@ import pytest
 from nexus.app.patience import FirstTokenPatience
 from nexus.core.backend import Backend, ModelInfo
 from nexus.core.decision import Candidate
-from nexus.core.fleet import BackendLive, BackendStatus, BackendView
-from nexus.core.learned import ExpectedTimeSettings, ModelLearned, PairLearned
+from nexus.core.expected_time import ExpectedTimeSettings
+from nexus.core.fleet import BackendStatus, BackendView
+from nexus.core.learned import ModelLearned, PairLearned
+from nexus.core.live import BackendLive
 from nexus.core.request import Needs, Request, Surface
 from nexus.quality import QualityMetricsStore
 from nexus.testing import ManualClock

@@ -13,7 +13,8 @@ from nexus.backends.fetch import FetchResult
 from nexus.backends.health import HealthCounter, HealthMonitor
 from nexus.backends.registry import Fleet, StatusChange
 from nexus.core.backend import Backend
-from nexus.core.fleet import BackendStatus, SpendMeter
+from nexus.core.fleet import BackendStatus
+from nexus.core.live import SpendMeter
 from nexus.testing import ManualClock
 from tests.unit.backends.canned_upstream import CannedServer, fetch, models_body, until
 

@@ -8,7 +8,8 @@ from msgspec import Struct, structs
 
 from nexus.backends.registry import AgentFigures, Fleet, FleetChange, StatusChange
 from nexus.core.backend import Backend, BackendType, ModelInfo
-from nexus.core.fleet import BackendLive, BackendStatus, Price, SpendMeter
+from nexus.core.fleet import BackendStatus, Price
+from nexus.core.live import BackendLive, SpendMeter
 from nexus.core.quality import AgentQualityMetrics, QualityView
 
 A = Backend("a", "A", "http://a")

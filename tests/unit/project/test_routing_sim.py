@@ -16,7 +16,7 @@ from bench.routing_sim.measures import FAILURE_PENALTY_SECONDS, RunFigures, Tall
 from bench.routing_sim.scenarios import SCENARIOS, Fault, Harm, Scenario
 from bench.routing_sim.servers import Job, SimBackend
 from bench.routing_sim.trace import base_rate, make_trace, mean_service_seconds
-from nexus.core.learned import ExpectedTimeSettings
+from nexus.core.expected_time import ExpectedTimeSettings
 from nexus.core.outcome import FailureKind
 
 KEYS = {

@@ -18,23 +18,25 @@ from nexus.config.model import (
     TimeoutSettings,
 )
 from nexus.core.backend import Backend
-from nexus.core.fleet import BackendStatus, SpendMeter
-from nexus.core.learned import ExpectedTimeSettings
+from nexus.core.expected_time import ExpectedTimeSettings
+from nexus.core.fleet import BackendStatus
+from nexus.core.live import SpendMeter
 from nexus.core.outcome import AttemptOutcome, RequestOutcome
 from nexus.core.request import Needs, Priority, Request, Surface
 from nexus.dialects.table import dialect_for
-from nexus.proxy.context import ProxyContext, ProxyLimits
+from nexus.proxy.context import ProxyContext
 from nexus.proxy.downstream import ClientHeaders
 from nexus.proxy.exchange import Exchange
 from nexus.proxy.fast_path import FastPath
 from nexus.proxy.forward import Forwarder
+from nexus.proxy.limits import ProxyLimits
 from nexus.proxy.recording import Recording
 from nexus.proxy.retry_budget import RetryBudget
 from nexus.proxy.turn import Turn
 from nexus.proxy.upstream import UpstreamPool
 from nexus.proxy.waiting_room import WaitingRoom
 from nexus.quality import QualityMetricsStore
-from nexus.quality.guard import GuardRules
+from nexus.quality.guard_rules import GuardRules
 from nexus.quality.learner import AttemptLearner
 from nexus.resilience import CircuitBreakerConfig
 from nexus.routing.pipeline import Router

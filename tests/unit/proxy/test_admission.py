@@ -2,7 +2,8 @@
 
 from nexus.core.backend import Backend
 from nexus.core.decision import Candidate
-from nexus.core.fleet import BackendLive, BackendStatus, BackendView
+from nexus.core.fleet import BackendStatus, BackendView
+from nexus.core.live import BackendLive
 from nexus.core.outcome import AttemptResult
 from nexus.proxy import admission
 from nexus.resilience import CircuitBreaker, CircuitBreakerConfig

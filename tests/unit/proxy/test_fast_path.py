@@ -4,9 +4,10 @@ import random
 from collections.abc import Sequence
 
 from nexus.core.backend import Backend, ModelInfo
-from nexus.core.fleet import BackendLive, BackendStatus, BackendView, FleetSnapshot, SpendMeter
+from nexus.core.fleet import BackendStatus, BackendView, FleetSnapshot
+from nexus.core.live import BackendLive, SpendMeter
 from nexus.proxy.fast_path import FastPath, configured_limit
-from nexus.quality.guard import GuardRules
+from nexus.quality.guard_rules import GuardRules
 from nexus.resilience import CircuitBreakerConfig
 from nexus.testing import ManualClock
 

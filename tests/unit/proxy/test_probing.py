@@ -7,13 +7,14 @@ from typing import Any
 import pytest
 
 from nexus.core.backend import Backend, BackendType, ModelInfo
-from nexus.core.fleet import BackendLive, BackendStatus, BackendView, FleetSnapshot, SpendMeter
+from nexus.core.fleet import BackendStatus, BackendView, FleetSnapshot
+from nexus.core.live import BackendLive, SpendMeter
 from nexus.core.outcome import FailureKind
 from nexus.dialects.table import dialect_for
 from nexus.proxy.fast_path import FastPath
 from nexus.proxy.headers import ResponseHead
 from nexus.proxy.probing import DEADLINE_SECONDS, Prober
-from nexus.quality.guard import GuardRules
+from nexus.quality.guard_rules import GuardRules
 from nexus.resilience import CircuitBreaker, CircuitBreakerConfig
 from nexus.testing import ManualClock
 

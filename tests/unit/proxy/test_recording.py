@@ -5,7 +5,9 @@ from collections.abc import Callable
 
 import pytest
 
-from nexus.core.learned import ExpectedTimeSettings, Flight, ModelLearned, PairLearned
+from nexus.core.expected_time import ExpectedTimeSettings
+from nexus.core.flight import Flight
+from nexus.core.learned import ModelLearned, PairLearned
 from nexus.core.outcome import AttemptOutcome
 from nexus.proxy.recording import Recording
 from tests.unit.telemetry.records import attempt, ended

@@ -7,7 +7,8 @@ from msgspec.structs import replace
 
 from nexus.config.model import QualitySettings
 from nexus.core.backend import Backend, ModelInfo
-from nexus.core.fleet import BackendLive, BackendStatus, BackendView, FleetSnapshot, SpendMeter
+from nexus.core.fleet import BackendStatus, BackendView, FleetSnapshot
+from nexus.core.live import BackendLive, SpendMeter
 from nexus.core.quality import AgentQualityMetrics, QualityView
 from nexus.proxy.recovery import Recovery
 from nexus.resilience import CircuitBreakerConfig

@@ -1,7 +1,9 @@
 """A learner with backends and a time of its own, for the tests of what attempts teach."""
 
-from nexus.core.fleet import BackendLive
-from nexus.core.learned import ExpectedTimeSettings, Flight, PairLearned
+from nexus.core.expected_time import ExpectedTimeSettings
+from nexus.core.flight import Flight
+from nexus.core.learned import PairLearned
+from nexus.core.live import BackendLive
 from nexus.core.outcome import AttemptOutcome, AttemptResult, FailureKind
 from nexus.quality.learner import AttemptLearner
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from nexus.quality.guard import EjectionGuard, GuardRules, Peer, wilson_lower_bound
+from nexus.quality.guard import EjectionGuard, wilson_lower_bound
+from nexus.quality.guard_rules import GuardRules, Peer
 
 NOW = 100.0
 

@@ -1,8 +1,9 @@
 """What attempts teach about how much a backend carries at once, and what is kept of backends that go."""
 
 from nexus.core.backend import Backend
+from nexus.core.expected_time import ExpectedTimeSettings
 from nexus.core.fleet import BackendStatus, BackendView
-from nexus.core.learned import ExpectedTimeSettings, carried_limit, queueing_limit
+from nexus.core.learned import carried_limit, queueing_limit
 from tests.unit.quality.learning import DEFAULTS, Bench, settle
 
 

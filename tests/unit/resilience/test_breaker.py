@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from nexus.core.fleet import Gate
+from nexus.core.live import Gate
 from nexus.resilience import BreakerState, CircuitBreaker, CircuitBreakerConfig, CircuitOpenError
 from nexus.testing import ManualClock
 

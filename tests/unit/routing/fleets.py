@@ -8,8 +8,9 @@ from typing import Any
 from nexus.config.model import BreakerSettings, BudgetConfig, QualitySettings, RoutingConfig
 from nexus.core.backend import Backend, BackendType, ModelInfo, Zone
 from nexus.core.decision import Candidate, Decision
-from nexus.core.fleet import BackendLive, BackendStatus, BackendView, FleetSnapshot, Gate, Price, SpendMeter
-from nexus.core.learned import ExpectedTimeSettings
+from nexus.core.expected_time import ExpectedTimeSettings
+from nexus.core.fleet import BackendStatus, BackendView, FleetSnapshot, Price
+from nexus.core.live import BackendLive, Gate, SpendMeter
 from nexus.core.quality import AgentQualityMetrics, QualityView
 from nexus.core.request import Constraints, Needs, Request, Surface
 from nexus.routing.affinity import PrefixAffinity

@@ -3,7 +3,7 @@
 import pytest
 from msgspec.structs import replace
 
-from nexus.core.learned import ExpectedTimeSettings
+from nexus.core.expected_time import ExpectedTimeSettings
 from nexus.core.request import Needs, Request
 from nexus.routing.affinity import FIRST_PREFIX_BYTES, PrefixAffinity
 from tests.unit.routing.fleets import NOW, ask, fleet, order, router, serve

@@ -9,8 +9,10 @@ import pytest
 from nexus.config.model import QualitySettings
 from nexus.core.backend import BackendType
 from nexus.core.decision import Candidate, Decision, Verdict
+from nexus.core.expected_time import ExpectedTimeSettings
 from nexus.core.fleet import BackendView, FleetSnapshot
-from nexus.core.learned import ExpectedTimeSettings, Flight, ModelLearned, PairLearned
+from nexus.core.flight import Flight
+from nexus.core.learned import ModelLearned, PairLearned
 from nexus.core.request import Needs
 from nexus.routing.explanation import explain
 from nexus.routing.strategies.expected_time import lower_bound

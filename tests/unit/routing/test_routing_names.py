@@ -4,7 +4,7 @@ from nexus.config.model import RoutingPolicy
 from nexus.core.decision import RejectCause, Verdict
 from nexus.core.fleet import FleetSnapshot
 from nexus.routing.names import alias_path, close_names, matching_rule
-from nexus.routing.plan import PlanBook
+from nexus.routing.plan_book import PlanBook
 from tests.unit.routing.fleets import NOW, ask, decide, fleet, order, router, serve
 
 

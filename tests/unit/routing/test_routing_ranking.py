@@ -2,7 +2,7 @@
 
 import pytest
 
-from nexus.core.learned import ExpectedTimeSettings
+from nexus.core.expected_time import ExpectedTimeSettings
 from tests.unit.routing.fleets import NOW, ask, fleet, router, serve
 
 DEFAULTS = ExpectedTimeSettings()

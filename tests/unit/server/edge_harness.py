@@ -6,7 +6,8 @@ from contextlib import asynccontextmanager, suppress
 
 from nexus.proxy.downstream import Upflow
 from nexus.proxy.turn import Turn
-from nexus.server.edge import ClientConnection, EdgeContext, EdgeLimits, Incoming, Unrouted
+from nexus.server.edge import ClientConnection, EdgeContext, Incoming
+from nexus.server.edge_records import EdgeLimits, Unrouted
 from nexus.server.http import HttpConnection
 from nexus.server.trace import TraceIds
 from nexus.testing import ManualClock

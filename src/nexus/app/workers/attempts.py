@@ -5,8 +5,9 @@ from collections.abc import Iterable
 from nexus.app.workers.news import BackendNews, Measured, PairNews
 from nexus.backends.health import HealthMonitor
 from nexus.core.clock import Clock
-from nexus.core.fleet import BackendLive, FleetSnapshot
-from nexus.core.learned import Flight
+from nexus.core.fleet import FleetSnapshot
+from nexus.core.flight import Flight
+from nexus.core.live import BackendLive
 from nexus.core.outcome import AttemptOutcome, AttemptResult
 from nexus.proxy.fast_path import FastPath
 from nexus.quality import QualityMetricsStore

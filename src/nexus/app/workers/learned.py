@@ -5,19 +5,19 @@ from collections.abc import Iterable
 from msgspec import Struct
 
 from nexus.core.fleet import BackendView
-from nexus.core.learned import LengthLine, ModelLearned, PairLearned
+from nexus.core.learned import LINE_NUMBERS, MODEL_NUMBERS, PAIR_NUMBERS
 from nexus.quality.learner import AttemptLearner
 
 Number = bool | int | float | None
 
 _LINES = ("streamed", "whole", "generated")
-# Everything that is a number; which attempts wait, and how the records hang together, is each worker's own.
-_MODEL = tuple(name for name in ModelLearned.__slots__ if name not in {*_LINES, "pairs"})
-_PAIR = tuple(name for name in PairLearned.__slots__ if name not in {"model", "waiting"})
 
 
 class LearnedPair(Struct, frozen=True, array_like=True, gc=False):
-    """One model on one backend, and what all its backends share; numbers in the order of the slots."""
+    """One model on one backend, and what all its backends share; numbers in the order of their names.
+
+    Which attempts wait, and how the records hang together, is each worker's own.
+    """
 
     backend: str
     model: str
@@ -32,11 +32,10 @@ def tell_learned(views: Iterable[BackendView]) -> list[LearnedPair]:
         LearnedPair(
             view.backend.id,
             model,
-            tuple(getattr(pair, name) for name in _PAIR),
-            tuple(getattr(pair.model, name) for name in _MODEL),
+            tuple(getattr(pair, name) for name in PAIR_NUMBERS),
+            tuple(getattr(pair.model, name) for name in MODEL_NUMBERS),
             tuple(
-                tuple(getattr(getattr(pair.model, line), name) for name in LengthLine.__slots__)
-                for line in _LINES
+                tuple(getattr(getattr(pair.model, line), name) for name in LINE_NUMBERS) for line in _LINES
             ),
         )
         for view in views
@@ -55,10 +54,10 @@ def take_learned(
             continue
         learner.hear(live, each.model, now, successes=0, failures=0)  # meets the pair
         pair = live.learned[each.model]
-        for name, value in zip(_PAIR, each.pair, strict=True):
+        for name, value in zip(PAIR_NUMBERS, each.pair, strict=True):
             setattr(pair, name, value)
-        for name, value in zip(_MODEL, each.shared, strict=True):
+        for name, value in zip(MODEL_NUMBERS, each.shared, strict=True):
             setattr(pair.model, name, value)
         for line, values in zip(_LINES, each.lines, strict=True):
-            for name, value in zip(LengthLine.__slots__, values, strict=True):
+            for name, value in zip(LINE_NUMBERS, values, strict=True):
                 setattr(getattr(pair.model, line), name, value)

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable
 
-from nexus.core.fleet import BackendLive, BackendView
+from nexus.core.fleet import BackendView
+from nexus.core.live import BackendLive
 
 
 class PendingBook:

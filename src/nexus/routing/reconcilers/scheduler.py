@@ -8,7 +8,8 @@ from msgspec.structs import replace
 
 from nexus.config.model import QualitySettings
 from nexus.core.decision import Candidate
-from nexus.core.learned import ExpectedTimeSettings, queueing_limit
+from nexus.core.expected_time import ExpectedTimeSettings
+from nexus.core.learned import queueing_limit
 from nexus.routing.availability import breaker_holds
 from nexus.routing.intent import Intent, Mark
 from nexus.routing.plan import NO_LIMIT, Leg, Option

@@ -9,15 +9,14 @@ fail alike the load is balanced as if none did. What is learned is described in 
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from random import Random
 
-from msgspec import Struct
 from msgspec.structs import replace
 
 from nexus.core.decision import Candidate
+from nexus.core.expected_time import ExpectedTimeSettings
 from nexus.core.learned import (
-    ExpectedTimeSettings,
     LengthLine,
     ModelLearned,
     PairLearned,
@@ -28,6 +27,7 @@ from nexus.core.learned import (
 from nexus.routing.affinity import PrefixAffinity
 from nexus.routing.intent import Intent
 from nexus.routing.plan import NO_LIMIT, Option
+from nexus.routing.strategies.costs import CostTerms, Warm
 from nexus.routing.strategies.protocol import estimated_cost
 from nexus.routing.strategies.ranking import Ranking
 
@@ -83,7 +83,7 @@ class ExpectedTime:
             return ranking
         return (*ranked, *(_with_price(candidate, costs) for candidate in ranking[len(ranked) :]))
 
-    def _warm(self, intent: Intent, options: Sequence[Option]) -> "_Warm | None":
+    def _warm(self, intent: Intent, options: Sequence[Option]) -> Warm | None:
         """Who has the beginning of the prompt cached, if that is one of these."""
         request = intent.request
         if self._affinity is None or not (request.prefixes or request.session):
@@ -94,7 +94,7 @@ class ExpectedTime:
         backend_id, share = found
         for index, option in enumerate(options):
             if option.backend_id == backend_id:
-                return _Warm(index, backend_id, share)
+                return Warm(index, backend_id, share)
         return None
 
     def _favour(self, candidate: Candidate, share: float) -> Candidate:
@@ -103,7 +103,7 @@ class ExpectedTime:
         terms = (*candidate.terms, ("affinity", factor))
         return replace(candidate, score=candidate.score * factor, terms=terms)
 
-    def _sorted(self, candidates: list[Candidate], warm: "_Warm | None", *, mixed: bool) -> list[Candidate]:
+    def _sorted(self, candidates: list[Candidate], warm: Warm | None, *, mixed: bool) -> list[Candidate]:
         if warm is not None:
             for index, candidate in enumerate(candidates):
                 if candidate.view.backend.id == warm.backend_id:
@@ -154,34 +154,6 @@ class ExpectedTime:
                         share = min(_MOST_SHARE, lower_bound(failures - 1.0, count, settings.confidence))
             shares.append(share)
         return shares, min(_MOST_SHARE, total / len(pairs))
-
-
-class _Warm(Struct, frozen=True, gc=False):
-    """Who has a share of the prompt cached, and its place among the options."""
-
-    index: int
-    backend_id: str
-    share: float
-
-
-class CostTerms(Struct, frozen=True, gc=False):
-    """The terms of one cost, in the order in which they are applied; iterating gives pairs of name and value.
-
-    Every request has them and few are looked at, so they are pairs only then.
-    """
-
-    expected_s: float
-    slowness: float
-    pending: int
-    limit: float
-    failure_share: float
-    fleet_failure_share: float
-    penalty: float
-    ramp: float
-    noise: float
-
-    def __iter__(self) -> Iterator[tuple[str, float]]:
-        return ((name, getattr(self, name)) for name in self.__struct_fields__)
 
 
 class _Reckoning:
@@ -244,11 +216,12 @@ class _Reckoning:
         candidates = []
         for index, option in enumerate(options):
             live = option.live
-            limit: float = option.limit
+            limit = float(option.limit)
+            unlimited = option.limit == NO_LIMIT
             pair = live.learned.get(option.model)
             if pair is None:
                 slowness = self._middle
-                if limit == NO_LIMIT:
+                if unlimited:
                     limit = settings.first_limit if self._model is None else untried_limit(self._model)
             else:
                 if pair.model is not self._model:
@@ -260,7 +233,7 @@ class _Reckoning:
                     slowness = self._middle
                 if pair.waiting:
                     slowness = self._overdue(pair, slowness)
-                if limit == NO_LIMIT:
+                if unlimited:
                     limit = carried_limit(pair, settings)
             share = 0.0 if shares is None else shares[index]
             penalty = self._penalty(share) if share > self._fleet_share else 1.0
@@ -278,7 +251,7 @@ class _Reckoning:
                 candidates.append(self._priced(option, cost, terms))
         return candidates
 
-    def _priced(self, option: Option, cost: float, terms: "CostTerms") -> Candidate:
+    def _priced(self, option: Option, cost: float, terms: CostTerms) -> Candidate:
         intent = self._intent
         budget = 1.0 if intent.factors is None else intent.factors.get(option.backend_id, 1.0)
         price = estimated_cost(intent, option)

@@ -6,7 +6,7 @@ from random import Random
 from msgspec import Struct
 
 from nexus.config.model import QualitySettings, RoutingConfig
-from nexus.core.learned import ExpectedTimeSettings
+from nexus.core.expected_time import ExpectedTimeSettings
 from nexus.routing.affinity import PrefixAffinity
 from nexus.routing.strategies.expected_time import ExpectedTime
 from nexus.routing.strategies.priority_only import PriorityOnly

@@ -11,12 +11,12 @@ from nexus.app.workers.news import BackendNews, PairNews
 from nexus.backends.health import HealthMonitor
 from nexus.backends.registry import Fleet
 from nexus.core.backend import Backend
-from nexus.core.fleet import BackendLive, SpendMeter
-from nexus.core.learned import ExpectedTimeSettings
+from nexus.core.expected_time import ExpectedTimeSettings
+from nexus.core.live import BackendLive, SpendMeter
 from nexus.core.outcome import AttemptOutcome, AttemptResult, FailureKind
 from nexus.proxy.fast_path import FastPath
 from nexus.quality import QualityMetricsStore
-from nexus.quality.guard import GuardRules
+from nexus.quality.guard_rules import GuardRules
 from nexus.quality.learner import AttemptLearner
 from nexus.resilience.breaker_config import CircuitBreakerConfig
 from nexus.testing import ManualClock

@@ -7,8 +7,10 @@ import pytest
 
 from nexus.app.workers.learned import LearnedPair, take_learned, tell_learned
 from nexus.core.backend import Backend
-from nexus.core.fleet import BackendLive, BackendStatus, BackendView
-from nexus.core.learned import ExpectedTimeSettings, PairLearned, slowness_now
+from nexus.core.expected_time import ExpectedTimeSettings
+from nexus.core.fleet import BackendStatus, BackendView
+from nexus.core.learned import PairLearned, slowness_now
+from nexus.core.live import BackendLive
 from nexus.quality.learner import AttemptLearner
 
 SETTINGS = ExpectedTimeSettings()

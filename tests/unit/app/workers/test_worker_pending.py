@@ -2,7 +2,8 @@
 
 from nexus.app.workers.pending import PendingBook
 from nexus.core.backend import Backend
-from nexus.core.fleet import BackendLive, BackendStatus, BackendView
+from nexus.core.fleet import BackendStatus, BackendView
+from nexus.core.live import BackendLive
 
 
 def view(backend_id: str) -> BackendView:
