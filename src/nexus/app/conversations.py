@@ -5,6 +5,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from time import perf_counter
+from typing import Final
 
 from nexus.core.request import Request
 from nexus.outcomes import InferredOutcome, SignalResult
@@ -14,10 +15,10 @@ from nexus.outcomes.signals.reader import SignalReader
 from nexus.proxy.answer_text import AnswerText
 from nexus.server.service import Periodic
 
-_log = logging.getLogger("nexus.outcomes.signals")
-_READ_SECONDS = 0.05
-_SLICE_SECONDS = 0.005
-_CAPACITY = 512
+_log: Final = logging.getLogger("nexus.outcomes.signals")
+_READ_SECONDS: Final = 0.05
+_SLICE_SECONDS: Final = 0.005
+_CAPACITY: Final = 512
 
 Resolve = Callable[[str, InferredOutcome, str], SignalResult]
 """Applies an outcome to a call: trace id, outcome, name of the signal."""

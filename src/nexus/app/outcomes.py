@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Sequence
+from typing import Final
 
 from nexus.app.conversations import Conversations
 from nexus.config.model import Config
@@ -19,15 +20,15 @@ from nexus.outcomes.signals.reader import SignalReader
 from nexus.server.service import Periodic
 from nexus.telemetry.outcomes import OutcomeCounts
 
-_log = logging.getLogger("nexus.outcomes")
-NO_LEDGER = "none"
-_SWEEP_SECONDS = 0.25
-_SWEEP_AT_ONCE = 500
-_SAVE_SECONDS = 5.0
-_CLIENT_ERROR = 400
-_SUCCESS = AttemptResult.SUCCESS
-_CANCELLED = RequestResult.CANCELLED
-_EMBEDDING = Surface.EMBEDDING
+_log: Final = logging.getLogger("nexus.outcomes")
+NO_LEDGER: Final = "none"
+_SWEEP_SECONDS: Final = 0.25
+_SWEEP_AT_ONCE: Final = 500
+_SAVE_SECONDS: Final = 5.0
+_CLIENT_ERROR: Final = 400
+_SUCCESS: Final = AttemptResult.SUCCESS
+_CANCELLED: Final = RequestResult.CANCELLED
+_EMBEDDING: Final = Surface.EMBEDDING
 
 
 class Outcomes:

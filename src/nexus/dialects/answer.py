@@ -1,13 +1,13 @@
 """Reading JSON answers of servers nobody here controls: strict about the form, lenient about extras."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from nexus.dialects.base import DialectError
 
-_SHOWN_CHARACTERS = 80
+_SHOWN_CHARACTERS: Final = 80
 
 
 def json_object(body: bytes) -> Mapping[str, Any]:

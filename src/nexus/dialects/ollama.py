@@ -1,15 +1,15 @@
 """Ollama: traffic on its OpenAI-compatible endpoint, health and models by its own API."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from nexus.core.backend import ModelInfo
 from nexus.dialects.answer import entries, first_count, json_object, mapping_at, strings_at
 from nexus.dialects.openai import OpenAICompatible
 
-_DEFAULT_TAG = ":latest"
-_VISION_FAMILIES = frozenset({"clip", "mllama"})
-_EMBEDDING_FAMILIES = frozenset({"bert", "nomic-bert"})
+_DEFAULT_TAG: Final = ":latest"
+_VISION_FAMILIES: Final = frozenset({"clip", "mllama"})
+_EMBEDDING_FAMILIES: Final = frozenset({"bert", "nomic-bert"})
 
 
 class Ollama(OpenAICompatible):

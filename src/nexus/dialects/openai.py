@@ -1,7 +1,7 @@
 """OpenAI's API, as OpenAI itself and most inference servers speak it. Answers are relayed untouched."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from nexus.core.backend import Backend, ModelInfo
 from nexus.core.request import Surface
@@ -9,7 +9,7 @@ from nexus.dialects.answer import entries, first_count, first_flag, json_object,
 from nexus.dialects.base import Decoder
 from nexus.dialects.rewrite import replace_model
 
-_PATHS: Mapping[Surface, str] = {
+_PATHS: Final[Mapping[Surface, str]] = {
     Surface.CHAT: "/v1/chat/completions",
     Surface.COMPLETION: "/v1/completions",
     Surface.EMBEDDING: "/v1/embeddings",
@@ -22,10 +22,10 @@ _CONTEXT_KEYS = (
     "max_context_length",  # LM Studio, Mistral
 )
 _LLAMACPP_CONTEXT_KEYS = ("n_ctx", "n_ctx_train")
-_VISION_NAMES = frozenset({"vision", "multimodal"})
-_TOOL_NAMES = frozenset({"tools", "tool_use", "function_calling"})
-_EMBEDDING_NAMES = frozenset({"embedding", "embeddings"})
-_EMBEDDING_PREFIX = "text-embedding-"
+_VISION_NAMES: Final = frozenset({"vision", "multimodal"})
+_TOOL_NAMES: Final = frozenset({"tools", "tool_use", "function_calling"})
+_EMBEDDING_NAMES: Final = frozenset({"embedding", "embeddings"})
+_EMBEDDING_PREFIX: Final = "text-embedding-"
 
 
 class OpenAICompatible:

@@ -2,17 +2,18 @@
 
 import json
 import re
+from typing import Final
 
 import msgspec
 
-_SPACE = re.compile(rb"[ \t\n\r]*")
-_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
-_NESTING = re.compile(rb'["{}\[\]]')
-_SCALAR = re.compile(rb"[^ \t\n\r,\]}]+")
-_OPENING = frozenset(b"{[")
-_QUOTE = ord('"')
-_BACKSLASH = ord("\\")
-_LONGEST_ESCAPED_KEY = len("model") * len("\\u0000")
+_SPACE: Final = re.compile(rb"[ \t\n\r]*")
+_STRING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
+_NESTING: Final = re.compile(rb'["{}\[\]]')
+_SCALAR: Final = re.compile(rb"[^ \t\n\r,\]}]+")
+_OPENING: Final = frozenset(b"{[")
+_QUOTE: Final = ord('"')
+_BACKSLASH: Final = ord("\\")
+_LONGEST_ESCAPED_KEY: Final = len("model") * len("\\u0000")
 
 
 def replace_model(body: bytes, model: str) -> bytes:

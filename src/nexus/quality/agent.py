@@ -1,12 +1,13 @@
 """What is kept of one agent: a window per model, sketches of its durations, and the figures made of them."""
 
 from collections.abc import Iterable
+from typing import Final
 
 from nexus.core.quality import AgentFigures, AgentQualityMetrics, QualityView
 from nexus.quality.sketch import HourSketch
 from nexus.quality.windows import OutcomeWindow, latest
 
-_US_PER_MS = 1000
+_US_PER_MS: Final = 1000
 
 
 class Agent:

@@ -6,18 +6,19 @@ older than n*w seconds, and never less than the last (n-1)*w.
 
 from array import array
 from collections.abc import Iterable
+from typing import Final
 
-HOUR_BUCKET_SECONDS = 30
-HOUR_BUCKETS = 120
-DAY_BUCKET_SECONDS = 600
-DAY_BUCKETS = 144
+HOUR_BUCKET_SECONDS: Final = 30
+HOUR_BUCKETS: Final = 120
+DAY_BUCKET_SECONDS: Final = 600
+DAY_BUCKETS: Final = 144
 
-COUNT = "I"
+COUNT: Final = "I"
 """Four bytes: outcomes of one bucket."""
-MICROSECONDS = "Q"
+MICROSECONDS: Final = "Q"
 """Eight bytes: a sum of durations of one bucket. Whole numbers, so that what was added can be taken off."""
 
-_US_PER_MS = 1000
+_US_PER_MS: Final = 1000
 
 
 class CounterRing:

@@ -6,15 +6,16 @@ answered is remembered under these keys; the longest one known says who has most
 """
 
 from collections import OrderedDict
+from typing import Final
 
 from nexus.core.request import Request
 
-CAPACITY = 16_384
-LIFETIME_SECONDS = 900.0
-FIRST_PREFIX_BYTES = 1024
+CAPACITY: Final = 16_384
+LIFETIME_SECONDS: Final = 900.0
+FIRST_PREFIX_BYTES: Final = 1024
 """What the first key covers; each further one covers twice as much."""
 
-_BYTES_PER_TOKEN = 4
+_BYTES_PER_TOKEN: Final = 4
 
 
 class PrefixAffinity:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
+from typing import Final
 
 from nexus.config.model import QualitySettings, RoutingConfig
 from nexus.core.backend import ModelInfo, Zone
@@ -20,7 +21,7 @@ from nexus.routing.names import (
 )
 from nexus.routing.plan import NO_LIMIT, ONLY_CANDIDATE, Leg, ModelPlan, Option, Route
 
-_MAX_ROUTES = 4096
+_MAX_ROUTES: Final = 4096
 
 
 class PlanBook:

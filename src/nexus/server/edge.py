@@ -4,7 +4,7 @@ import hashlib
 import math
 from collections.abc import Callable, Mapping
 from email.utils import formatdate
-from typing import Protocol
+from typing import Final, Protocol
 
 from nexus.core.clock import Clock
 from nexus.core.errors import ErrorContext, ErrorReply, ErrorType, error_reply
@@ -16,8 +16,8 @@ from nexus.server.edge_records import EdgeLimits, Unrouted
 from nexus.server.hints import Hints
 from nexus.server.trace import TraceIds
 
-_MAX_REQUEST_ID = 128
-TICK_SECONDS = 1.0
+_MAX_REQUEST_ID: Final = 128
+TICK_SECONDS: Final = 1.0
 """How often `EdgeContext.tick` is due."""
 
 

@@ -1,6 +1,7 @@
 """What became of answers, over all workers: a follow-up may reach another one than gave the answer."""
 
 import asyncio
+from typing import Final
 
 from nexus.app.outcomes import Outcomes
 from nexus.app.workers.outcome_news import MOST_ANSWERS, OutcomeNews, SharedReader, SignalNews
@@ -10,10 +11,10 @@ from nexus.core.receipt import LedgerEntry, ReceiptReceiver
 from nexus.outcomes import InferredOutcome, SignalResult
 from nexus.outcomes.signals.reader import SignalReader
 
-_UNKNOWN = "unknown trace"
-_EXPIRED = "expired"
-_MOST_RECEIPTS = 500
-_MOST_EXPIRED = 25
+_UNKNOWN: Final = "unknown trace"
+_EXPIRED: Final = "expired"
+_MOST_RECEIPTS: Final = 500
+_MOST_EXPIRED: Final = 25
 
 
 class SharedOutcomes(Outcomes):

@@ -1,11 +1,13 @@
 """Leaves out the backends that serve the model and can't do what the request needs."""
 
+from typing import Final
+
 from nexus.core.request import Needs, Surface
 from nexus.routing.intent import Intent
 from nexus.routing.plan import NO_LIMIT, Leg, Option
 
-TITLE = "RequestAnalyzer"
-_EMBEDDING = Surface.EMBEDDING  # members of an enumeration are looked up slowly
+TITLE: Final = "RequestAnalyzer"
+_EMBEDDING: Final = Surface.EMBEDDING  # members of an enumeration are looked up slowly
 
 
 class RequestAnalyzer:

@@ -1,17 +1,18 @@
 """Keeps what cloud backends cost within the month's budget."""
 
 import logging
+from typing import Final
 
 from nexus.config.model import BudgetConfig
 from nexus.core.request import Surface
 from nexus.routing.intent import Intent
 from nexus.routing.plan import Leg
 
-TITLE = "BudgetReconciler"
-ASSUMED_OUTPUT_TOKENS = 512
-SOFT_LIMIT_FACTOR = 0.5
+TITLE: Final = "BudgetReconciler"
+ASSUMED_OUTPUT_TOKENS: Final = 512
+SOFT_LIMIT_FACTOR: Final = 0.5
 
-_log = logging.getLogger("nexus.routing.reconciler.budget")
+_log: Final = logging.getLogger("nexus.routing.reconciler.budget")
 
 
 class BudgetReconciler:

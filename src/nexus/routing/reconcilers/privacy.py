@@ -1,9 +1,11 @@
 """Keeps restricted requests on backends whose data stays with the owner."""
 
+from typing import Final
+
 from nexus.routing.intent import Intent
 from nexus.routing.plan import Leg
 
-TITLE = "PrivacyReconciler"
+TITLE: Final = "PrivacyReconciler"
 
 
 class PrivacyReconciler:

@@ -1,16 +1,17 @@
 """Leaves out backends that fail too often."""
 
 import logging
+from typing import Final
 
 from nexus.config.model import QualitySettings
 from nexus.routing.availability import is_available
 from nexus.routing.intent import Intent, Mark
 from nexus.routing.plan import Leg, Option
 
-TITLE = "QualityReconciler"
-ACTION = "Wait for the error rate to decrease, or check the backend"
+TITLE: Final = "QualityReconciler"
+ACTION: Final = "Wait for the error rate to decrease, or check the backend"
 
-_log = logging.getLogger("nexus.routing.reconciler.quality")
+_log: Final = logging.getLogger("nexus.routing.reconciler.quality")
 
 
 class QualityReconciler:

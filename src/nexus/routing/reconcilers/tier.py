@@ -1,12 +1,13 @@
 """Keeps requests from being answered by a less capable backend than they ask for."""
 
 from collections.abc import Sequence
+from typing import Final
 
 from nexus.routing.availability import is_available
 from nexus.routing.intent import Intent
 from nexus.routing.plan import Leg, Option
 
-TITLE = "TierReconciler"
+TITLE: Final = "TierReconciler"
 
 
 class TierReconciler:

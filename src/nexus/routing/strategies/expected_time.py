@@ -11,6 +11,7 @@ fail alike the load is balanced as if none did. What is learned is described in 
 import math
 from collections.abc import Mapping, Sequence
 from random import Random
+from typing import Final
 
 from msgspec.structs import replace
 
@@ -32,8 +33,8 @@ from nexus.routing.strategies.protocol import estimated_cost
 from nexus.routing.strategies.ranking import Ranking
 
 # A share of failures this near to 1 has odds enough to reach any penalty.
-_MOST_SHARE = 0.999
-_NEGLIGIBLE_FAILURES = 1e-3
+_MOST_SHARE: Final = 0.999
+_NEGLIGIBLE_FAILURES: Final = 1e-3
 
 
 class ExpectedTime:

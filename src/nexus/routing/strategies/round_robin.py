@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from random import Random
+from typing import Final
 
 from nexus.core.decision import Candidate
 from nexus.routing.intent import Intent
 from nexus.routing.plan import Option
 from nexus.routing.strategies.protocol import estimated_cost
 
-_MAX_MODELS = 4096
+_MAX_MODELS: Final = 4096
 
 
 class RoundRobin:

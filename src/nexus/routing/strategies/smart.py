@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from random import Random
+from typing import Final
 
 from nexus.config.model import QualitySettings, RoutingWeights
 from nexus.core.decision import Candidate
@@ -19,8 +20,8 @@ from nexus.routing.scoring import (
 from nexus.routing.strategies.protocol import TIE_WIDTH, estimated_cost
 
 Term = tuple[str, float]
-_MAX_MODELS = 4096
-_POINTS = 3
+_MAX_MODELS: Final = 4096
+_POINTS: Final = 3
 
 
 class _Row:
