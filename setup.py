@@ -13,11 +13,8 @@ from setuptools import Extension, setup
 # Only modules whose classes take no keywords: mypyc would drop them, and records (`frozen=True`) be none.
 # Only whole families: a class that is compiled can't be the base of one that is not.
 COMPILED = (
-    "app/conversations",
-    "app/outcomes",
+    "app/call_recorder",
     "app/recorders",
-    "app/workers/outcomes",
-    "backends/health",
     "core/learned",
     "core/live",
     "dialects/answer",

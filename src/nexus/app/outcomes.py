@@ -2,19 +2,16 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
 from typing import Final
 
+from nexus.app.call_recorder import record_calls
 from nexus.app.conversations import Conversations
 from nexus.config.model import Config
 from nexus.core.clock import Clock
-from nexus.core.decision import Finished
-from nexus.core.outcome import AttemptOutcome, AttemptResult, RequestOutcome, RequestResult
 from nexus.core.receipt import LedgerEntry, ReceiptReceiver
-from nexus.core.request import Surface, Task
 from nexus.ledger.open import open_ledger
 from nexus.ledger.writer import LedgerWriter
-from nexus.outcomes import Call, CallDetails, InferredOutcome, OutcomeTracker, SignalResult
+from nexus.outcomes import InferredOutcome, OutcomeTracker, SignalResult
 from nexus.outcomes.profile_file import PROFILES_FILE
 from nexus.outcomes.signals.reader import SignalReader
 from nexus.server.service import Periodic
@@ -25,10 +22,6 @@ NO_LEDGER: Final = "none"
 _SWEEP_SECONDS: Final = 0.25
 _SWEEP_AT_ONCE: Final = 500
 _SAVE_SECONDS: Final = 5.0
-_CLIENT_ERROR: Final = 400
-_SUCCESS: Final = AttemptResult.SUCCESS
-_CANCELLED: Final = RequestResult.CANCELLED
-_EMBEDDING: Final = Surface.EMBEDDING
 
 
 class Outcomes:
@@ -63,64 +56,10 @@ class Outcomes:
             receipts=self._receive,
             max_pending=config.outcomes.max_pending,
         )
+        self.record_requests = record_calls(self.tracker)
         reader = self._make_reader() if config.outcomes.implicit_signals else None
         self.conversations = Conversations(
             reader, self._resolve, self.tracker.attach_suggestions, followed_up=self._followed_up
-        )
-
-    # --- on the path of requests
-
-    def record_requests(self, finished: Sequence[Finished]) -> None:
-        """Take finished requests into account, those that reached a backend."""
-        ended = []
-        for outcome, decision in finished:
-            served = outcome.served
-            attempt = served if served is not None else _last(outcome)
-            if attempt is None:
-                continue
-            request = outcome.request
-            task, propensity, candidates = request.task, None, None
-            if decision is not None and decision.models:
-                task = decision.task or task
-                candidates = tuple(model.model for model in decision.models)
-                # Where another model had to step in, nobody drew it.
-                propensity = decision.propensity if candidates[0] == attempt.model else None
-            # In the order of the records' fields: naming them would make this several times as slow.
-            details = CallDetails(
-                attempt.backend_id,
-                len(outcome.attempts),
-                attempt.cost_usd,
-                attempt.ttft_ms,
-                propensity,
-                candidates,
-                request.project,
-                request.model if request.model != attempt.model else None,
-            )
-            if served is not None and served.result is _SUCCESS:
-                ended.append(_answered(outcome, served, task, details))
-            elif outcome.result is _CANCELLED:
-                ended.append(_left(outcome, attempt, task, details))
-            else:
-                self._record_failed(outcome, attempt, task, details)
-        if ended:
-            self.tracker.record_calls(ended)
-
-    def _record_failed(
-        self, outcome: RequestOutcome, attempt: AttemptOutcome, task: Task, details: CallDetails
-    ) -> None:
-        """No answer, or a broken one. What the upstream said of it may quote the prompt, so it stays out."""
-        request = outcome.request
-        limited = attempt.result is AttemptResult.RATE_LIMITED
-        kind = attempt.result if attempt.kind is None else attempt.kind
-        error = f"{kind.value} (HTTP {attempt.status})" if attempt.status else kind.value
-        tracker = self.tracker
-        tracker.record_start(attempt.model, task, outcome.route_reason, trace_id=request.trace_id)
-        tracker.record_failure(
-            request.trace_id,
-            error,
-            code="rate_limit_exceeded" if limited else None,
-            retry_after=attempt.retry_after if limited else None,
-            details=details,
         )
 
     def _make_reader(self) -> SignalReader:
@@ -220,50 +159,3 @@ class Outcomes:
             self._save_failed = True
         else:
             self._save_failed = False
-
-
-def _answered(outcome: RequestOutcome, served: AttemptOutcome, task: Task, details: CallDetails) -> Call:
-    """The call of a request that a backend answered, if only with a refusal of the client's mistake."""
-    good = outcome.status < _CLIENT_ERROR
-    tokens = served.output_tokens
-    # Whole answers are looked at, so only a stream may be empty.
-    said = not served.stream or tokens > 0 or outcome.request.surface is _EMBEDDING
-    return Call(
-        outcome.request.trace_id,
-        served.model,
-        task,
-        outcome.route_reason,
-        0.0,
-        details,
-        None,
-        served.latency_ms,
-        served.input_tokens if good else 0,
-        tokens if good else 0,
-        good and said,
-    )
-
-
-def _left(outcome: RequestOutcome, attempt: AttemptOutcome, task: Task, details: CallDetails) -> Call:
-    """The client left: a call, but neither an answer nor a failure, and no measure of speed."""
-    return Call(
-        outcome.request.trace_id,
-        attempt.model,
-        task,
-        outcome.route_reason,
-        0.0,
-        details,
-        None,
-        0.0,
-        attempt.input_tokens,
-        attempt.output_tokens,
-    )
-
-
-def _last(outcome: RequestOutcome) -> AttemptOutcome | None:
-    """The attempt that says how an unanswered request ended: the last one that was not called off."""
-    attempts = outcome.attempts
-    if outcome.result is not _CANCELLED:
-        for attempt in reversed(attempts):
-            if attempt.result is not AttemptResult.CANCELLED:
-                return attempt
-    return attempts[-1] if attempts else None

@@ -81,7 +81,7 @@ async def _serve(loaded: LoadedConfig, process_log: ProcessLog) -> None:
         await gateway.service.run()
     finally:
         await monitor.stop()
-        await pool.close()
+        pool.close()
         await gateway.finish()
 
 

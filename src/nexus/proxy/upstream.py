@@ -106,11 +106,10 @@ class UpstreamPool:
             if not self._idle[key]:
                 del self._idle[key]
 
-    async def close(self) -> None:
-        """Close every idle connection and give up those being opened."""
+    def close(self) -> None:
+        """Close every idle connection, which takes a turn of the loop, and give up those being opened."""
         self.opener.close()
         for idle in list(self._idle.values()):
             for connection in list(idle):
                 connection.close()
         self._idle.clear()
-        await asyncio.sleep(0)

@@ -6,7 +6,6 @@ half-open ── `success_threshold` successes ──▶ closed; half-open ─�
 No timer runs: whoever reads `state`, `permits()` or `allow()` after the wait makes the step to half-open.
 """
 
-import functools
 import logging
 import random
 import threading
@@ -14,12 +13,12 @@ from collections import deque
 from collections.abc import Callable
 from contextvars import ContextVar
 from types import TracebackType
-from typing import Any, Final, ParamSpec, Self, TypeVar, cast
+from typing import Final, ParamSpec, Self, TypeVar
 
 from nexus.core.clock import Clock, SystemClock
 from nexus.core.errors import NexusError
 from nexus.resilience.breaker_config import BreakerState, CircuitBreakerConfig
-from nexus.resilience.callables import is_async
+from nexus.resilience.callables import guarded
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -235,22 +234,7 @@ class CircuitBreaker:
 
         Raises TypeError for generator functions.
         """
-        if is_async(function):
-            run = cast("Callable[P, Any]", function)
-
-            @functools.wraps(function)
-            async def guarded_async(*args: P.args, **kwargs: P.kwargs) -> Any:
-                async with self:
-                    return await run(*args, **kwargs)
-
-            return cast("Callable[P, T]", guarded_async)
-
-        @functools.wraps(function)
-        def guarded(*args: P.args, **kwargs: P.kwargs) -> T:
-            with self:
-                return function(*args, **kwargs)
-
-        return guarded
+        return guarded(self, function)
 
     def __enter__(self) -> Self:
         ticket = self.reserve()

@@ -225,4 +225,5 @@ async def forwarding(
             assert rig.queue.depth == 0
             assert len(rig.requests) == len({outcome.request.trace_id for outcome in rig.requests})
         finally:
-            await rig.pool.close()
+            rig.pool.close()
+            await asyncio.sleep(0)

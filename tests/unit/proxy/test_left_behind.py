@@ -66,7 +66,8 @@ async def fetch_and_fail() -> None:
     for _ in range(2):
         with pytest.raises(FetchError, match="no connection"):
             await fetch(f"{backend.url}/v1/models", (), 5.0)
-    await pool.close()
+    pool.close()
+    await asyncio.sleep(0)
     async with asyncio.timeout(5):
         while pool.open_connections:  # noqa: ASYNC110  # the pool has no event for its last connection
             await asyncio.sleep(0.001)

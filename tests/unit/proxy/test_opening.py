@@ -62,7 +62,8 @@ async def pool() -> Any:
     loop = asyncio.get_running_loop()
     pool = UpstreamPool(loop, Turn(loop), ManualClock(), connect_seconds=SECONDS)
     yield pool
-    await pool.close()
+    pool.close()
+    await asyncio.sleep(0)
 
 
 @contextmanager

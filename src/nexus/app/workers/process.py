@@ -162,7 +162,7 @@ class _Worker:
             await service.run()
         finally:
             await monitor.stop()
-            await self._pool.close()
+            self._pool.close()
             await gateway.finish()
             sharing.tell()
 
