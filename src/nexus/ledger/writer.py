@@ -240,8 +240,10 @@ class LedgerWriter:
         self._unpruned += added
         if self._unpruned < self._prune_step:
             return
+        # Under full load only twice as many go as were written: the buffer must hold what comes meanwhile.
+        limit = PRUNED_AT_ONCE if added < self._early else min(PRUNED_AT_ONCE, 2 * added)
         # Where more are left, the next flush goes on: receipts that came meanwhile are written first.
-        if store.prune(self._max_entries, PRUNED_AT_ONCE) != PRUNED_AT_ONCE:
+        if store.prune(self._max_entries, limit) != limit:
             self._unpruned = 0
 
     def _close_store(self) -> None:

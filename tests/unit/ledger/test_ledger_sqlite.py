@@ -95,6 +95,18 @@ def test_receipts_are_counted_once_and_then_reckoned(tmp_path: Path):
     ledger.close()
 
 
+def test_a_ledger_that_was_small_once_is_not_counted_when_it_is_full(tmp_path: Path):
+    """Under full load counting a million takes so long that receipts are lost."""
+    ledger = SqliteLedger(tmp_path / "ledger.db")
+    made = _real(range(30))
+    ledger.append(made[:10])
+    assert _prune_counting(ledger, 20) == (0, True)
+    ledger.append(made[10:])
+    assert _prune_counting(ledger, 20) == (10, False)
+    assert ledger.read() == made[10:]
+    ledger.close()
+
+
 def test_they_are_counted_again_once_another_process_has_written(tmp_path: Path):
     """It may have removed some from the middle."""
     path = tmp_path / "ledger.db"

@@ -130,6 +130,18 @@ def test_a_much_lower_cap_is_reached_over_several_flushes(make, shop, monkeypatc
         offer(writer, receipts(1, start=550 + left))
 
 
+def test_under_full_load_a_flush_removes_no_more_than_twice_what_it_wrote(make, shop):
+    """Else a buffer that fills up in a moment would drop receipts while thousands are removed."""
+    shop.ledger.append(receipts(500))
+    writer = make(max_entries=300, capacity=40)
+    offer(writer, receipts(10, start=500))  # a quarter of the buffer: it is flushed early
+    writer.flush()
+    assert len(shop.ledger.read()) == 490
+    offer(writer, receipts(9, start=510))
+    writer.flush()
+    assert shop.ledger.read() == receipts(300, start=219)
+
+
 def test_without_a_cap_nothing_is_pruned(make, shop):
     writer = make(max_entries=0)
     shop.ledger.prune = None
