@@ -5,7 +5,8 @@ import logging
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from time import perf_counter
-from typing import Final
+
+from msgspec import Struct
 
 from nexus.core.request import Request
 from nexus.outcomes import InferredOutcome, SignalResult
@@ -15,10 +16,10 @@ from nexus.outcomes.signals.reader import SignalReader
 from nexus.proxy.answer_text import AnswerText
 from nexus.server.service import Periodic
 
-_log: Final = logging.getLogger("nexus.outcomes.signals")
-_READ_SECONDS: Final = 0.05
-_SLICE_SECONDS: Final = 0.005
-_CAPACITY: Final = 512
+_log = logging.getLogger("nexus.outcomes.signals")
+_READ_SECONDS = 0.05
+_SLICE_SECONDS = 0.005
+_CAPACITY = 512
 
 Resolve = Callable[[str, InferredOutcome, str], SignalResult]
 """Applies an outcome to a call: trace id, outcome, name of the signal."""
@@ -27,8 +28,11 @@ Resolve = Callable[[str, InferredOutcome, str], SignalResult]
 Attach = Callable[[str, Sequence[object]], bool]
 """Lets a call wait for what becomes of the code that it suggested: trace id, fingerprints."""
 
-_Heard = tuple[Request, bytes, AnswerText | None]
-"""A request, its body, and what the answer said."""
+
+class _Heard(Struct, frozen=True, gc=False):
+    request: Request
+    body: bytes
+    answer: AnswerText | None
 
 
 class Conversations:
@@ -69,7 +73,7 @@ class Conversations:
     def heard(self, request: Request, body: bytes, answer: AnswerText | None) -> None:
         """Keep a chat request that has ended until it is read."""
         if self.listening:
-            self._heard.append((request, body, answer))
+            self._heard.append(_Heard(request, body, answer))
             self.listening = len(self._heard) < self._capacity
         else:
             self.unread += 1
@@ -108,25 +112,23 @@ class Conversations:
             self._work = None
 
     def _read_one(self, heard: _Heard) -> Iterator[None]:
-        request, body, answer = heard
-        messages = decode_messages(body)
-        self._read_signals(request, answer, messages)
-        attach = self._attach
+        messages = decode_messages(heard.body)
+        self._read_signals(heard, messages)
+        answer, attach = heard.answer, self._attach
         if attach is None or answer is None or not answer.whole:
             return
-        trace_id = request.trace_id
+        trace_id = heard.request.trace_id
         yield from fingerprinting(
             answer.text,
             lambda: [message.text() for message in messages],
             lambda found: attach(trace_id, found),
         )
 
-    def _read_signals(
-        self, request: Request, answer: AnswerText | None, messages: Sequence[ChatMessage]
-    ) -> None:
+    def _read_signals(self, heard: _Heard, messages: Sequence[ChatMessage]) -> None:
         reader = self._reader
         if reader is None:
             return
+        request, answer = heard.request, heard.answer
         now = request.received_at
         reading = reader.read(messages, now)
         for signal in reading.signals:

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from typing import Final
 
 from nexus.app.call_recorder import record_calls
 from nexus.app.conversations import Conversations
@@ -17,11 +16,11 @@ from nexus.outcomes.signals.reader import SignalReader
 from nexus.server.service import Periodic
 from nexus.telemetry.outcomes import OutcomeCounts
 
-_log: Final = logging.getLogger("nexus.outcomes")
-NO_LEDGER: Final = "none"
-_SWEEP_SECONDS: Final = 0.25
-_SWEEP_AT_ONCE: Final = 500
-_SAVE_SECONDS: Final = 5.0
+_log = logging.getLogger("nexus.outcomes")
+NO_LEDGER = "none"
+_SWEEP_SECONDS = 0.25
+_SWEEP_AT_ONCE = 500
+_SAVE_SECONDS = 5.0
 
 
 class Outcomes:

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Protocol
 
 from nexus.backends.check import CheckResult, check_backend
 from nexus.backends.fetch import Fetch
@@ -14,10 +14,10 @@ from nexus.core.fleet import BackendStatus
 from nexus.dialects.base import Dialect
 from nexus.dialects.table import dialect_for
 
-_LOG: Final = logging.getLogger(__name__)
-_SOON_SECONDS: Final = 1.0
-_GOLDEN_RATIO: Final = 0.6180339887498949
-_HEALTHY: Final = BackendStatus.HEALTHY  # members of an enumeration are looked up slowly
+_LOG = logging.getLogger(__name__)
+_SOON_SECONDS = 1.0
+_GOLDEN_RATIO = 0.6180339887498949
+_HEALTHY = BackendStatus.HEALTHY  # members of an enumeration are looked up slowly
 
 
 class HealthSettings(Protocol):

@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from nexus.app.workers.facts import Facts
 from nexus.app.workers.learned import LearnedPair
-from nexus.app.workers.outcome_news import OutcomeNews
+from nexus.app.workers.outcomes import OutcomeNews
 from nexus.core.backend import Backend, ModelInfo
 from nexus.core.fleet import BackendStatus
 from nexus.quality.history import AgentHistory

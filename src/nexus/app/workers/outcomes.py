@@ -1,20 +1,75 @@
 """What became of answers, over all workers: a follow-up may reach another one than gave the answer."""
 
 import asyncio
-from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from nexus.app.outcomes import Outcomes
-from nexus.app.workers.outcome_news import MOST_ANSWERS, OutcomeNews, SharedReader, SignalNews
 from nexus.config.model import Config
 from nexus.core.clock import Clock
 from nexus.core.receipt import LedgerEntry, ReceiptReceiver
 from nexus.outcomes import InferredOutcome, SignalResult
+from nexus.outcomes.signals.hashing import AnswerHasher, Conversation
+from nexus.outcomes.signals.memory import Remembered
 from nexus.outcomes.signals.reader import SignalReader
 
-_UNKNOWN: Final = "unknown trace"
-_EXPIRED: Final = "expired"
-_MOST_RECEIPTS: Final = 500
-_MOST_EXPIRED: Final = 25
+_UNKNOWN = "unknown trace"
+_EXPIRED = "expired"
+_MOST_ANSWERS = 100
+_MOST_RECEIPTS = 500
+_MOST_EXPIRED = 25
+
+
+class SignalNews(Struct, frozen=True, array_like=True, gc=False):
+    """What a follow-up said of an answer that another worker gave."""
+
+    trace_id: str
+    outcome: InferredOutcome
+    signal: str
+
+
+class OutcomeNews(Struct, array_like=True, gc=False):
+    """One worker's answers, signals for others, receipts to learn from, and calls of others followed up.
+
+    Answers are hashes, never text.
+    """
+
+    answers: list[Remembered] = []
+    signals: list[SignalNews] = []
+    receipts: list[LedgerEntry] = []
+    followed: list[str] = []
+
+    def __bool__(self) -> bool:
+        return bool(self.answers or self.signals or self.receipts or self.followed)
+
+
+class SharedReader(SignalReader):
+    """Knows the answers of all workers, which hash with the same key.
+
+    It keeps them for all of their time, because it can't ask whether the call of another worker still waits.
+
+    At most a hundred answers between two batches are told: the memory holds some thousands, so beyond that
+    they would only push each other out.
+    """
+
+    __slots__ = ("told",)
+
+    def __init__(self, key: bytes) -> None:
+        super().__init__(key=key)
+        self.told: list[Remembered] = []
+
+    def remember(self, trace_id: str, answer: AnswerHasher, conversation: Conversation, now: float) -> None:
+        """An answer is complete: know it again, and tell the others."""
+        super().remember(trace_id, answer, conversation, now)
+        entry = self._memory.to_same_messages(conversation.whole, now)
+        if entry is None or entry.trace_id != trace_id or len(self.told) >= _MOST_ANSWERS:
+            return
+        self.told.append(entry)
+
+    def hear(self, answer: Remembered) -> None:
+        """Know an answer of another worker again."""
+        self._memory.add(replace(answer, read=False, followed=False))
 
 
 class SharedOutcomes(Outcomes):
@@ -70,7 +125,7 @@ class SharedOutcomes(Outcomes):
         entry = self._note_followed_up(trace_id)
         if entry is None and self.tracker.get_pending(trace_id) is None:
             followed = self._news.followed
-            if self.tracker.receipt(trace_id) is None and len(followed) < MOST_ANSWERS:
+            if self.tracker.receipt(trace_id) is None and len(followed) < _MOST_ANSWERS:
                 followed.append(trace_id)
         return entry
 

@@ -5,8 +5,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from nexus.app.workers.outcome_news import OutcomeNews
-from nexus.app.workers.outcomes import SharedOutcomes
+from nexus.app.workers.outcomes import OutcomeNews, SharedOutcomes
 from nexus.config.model import Config
 from nexus.core.receipt import LedgerEntry
 from nexus.core.request import Task
